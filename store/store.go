@@ -84,6 +84,15 @@ func (s *Store) TempDir(pattern string) (string, error) {
 	return dir, nil
 }
 
+// Keep moves a temporary folder to where it outlives the process, and returns its new path.
+func (s *Store) Keep(dir string) string {
+	kept := s.path("kept-" + filepath.Base(dir))
+	if os.Rename(dir, kept) != nil {
+		return dir
+	}
+	return kept
+}
+
 // enter makes this process's temporary folder, beside a file that is locked while the process
 // lives.
 func (s *Store) enter() error {

@@ -52,6 +52,19 @@ func Open(scratch string, lowers ...string) (*Sandbox, error) {
 	return s, nil
 }
 
+// Check reports what this machine lacks for sandboxes: root, or the programs of LXC.
+func Check() error {
+	if os.Getuid() != 0 {
+		return errors.New("a sandbox needs root: run as root, or name an rpc-repo that has the artifact with --repo")
+	}
+	for _, name := range []string{"/usr/sbin/init.lxc.static", "/sbin/init.lxc.static", "/usr/sbin/init.lxc", "/sbin/init.lxc"} {
+		if _, err := os.Stat(name); err == nil {
+			return nil
+		}
+	}
+	return errors.New("a sandbox needs init.lxc: install the Debian package lxc")
+}
+
 // Close unmounts the view. The folder scratch stays, for its owner to remove.
 func (s *Sandbox) Close() error {
 	if err := unix.Unmount(s.Root, unix.MNT_DETACH); err != nil {

@@ -1,0 +1,73 @@
+# What an empty Debian machine with Go and root needs, and what is done there.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := check
+
+BIN   := bin/rpcbuild
+STORE ?= .quickstart/store
+REPO  ?= rpc-repo
+
+# Debian packages: to build and run rpcbuild, for its tests, and the peers of its benchmarks.
+PACKAGES       := ca-certificates dpkg gcc git libc6-dev lxc lxc-dev pkg-config
+PACKAGES_TEST  := $(PACKAGES) apt curl gpgv mmdebstrap wget xz-utils
+PACKAGES_BENCH := $(PACKAGES_TEST) aptly hyperfine nix-bin
+
+.PHONY: quickstart
+quickstart: deps $(BIN) ## realize the release quickstart and publish it to ./rpc-repo
+	@$(BIN) realize quickstart --store $(STORE) --repo $(REPO) --push
+	@$(BIN) show quickstart --store $(STORE) --repo $(REPO) --summary
+
+.PHONY: test
+test: deps-test ## run all tests; those that need root and LXC are among them
+	go test -timeout 80m ./...
+
+.PHONY: test-quick
+test-quick: ## run the tests that take seconds
+	go test -short ./...
+
+.PHONY: check
+check: format lint test-quick ## format, lint, and run the quick tests
+
+.PHONY: format
+format: ## format the code
+	gofmt -w cmd store derive recipes cache
+
+.PHONY: lint
+lint: ## what .ci/run asks before it tests
+	@test -z "$$(gofmt -l cmd store derive recipes cache)" || { gofmt -d cmd store derive recipes cache; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	CGO_ENABLED=0 go build -o /dev/null ./cmd/rpcbuild
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz || true); do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),20s) $$p; \
+		done; \
+	done
+
+.PHONY: bench
+bench: deps-bench $(BIN) ## measure against the peers, and print the ratios
+	testdata/bench/run
+
+.PHONY: $(BIN)
+$(BIN):
+	go build -o $@ ./cmd/rpcbuild
+
+# Installs only what is missing: apt is asked once, and not at all on a machine that has it all.
+install = dpkg-query -W -f '$${db:Status-Abbrev}\n' $(1) 2>/dev/null | grep -qv '^ii' \
+	|| [ $$(dpkg-query -W $(1) 2>/dev/null | wc -l) -lt $(words $(1)) ] \
+	&& { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1) >/dev/null; } || true
+
+.PHONY: deps deps-test deps-bench
+deps:
+	@$(call install,$(PACKAGES))
+deps-test:
+	@$(call install,$(PACKAGES_TEST))
+deps-bench:
+	@$(call install,$(PACKAGES_BENCH))
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14

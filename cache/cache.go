@@ -1,0 +1,132 @@
+// Package cache is rpc-repo, the artifacts that everybody shares: a tree of plain files behind any
+// web server. It pushes a release from a store, pulls it into one, says what is there, and serves
+// the tree. It knows no kind of artifact: an artifact's manifest says where it is published.
+//
+// README.md beside this file describes the layout, the order of a push, and what a crash leaves.
+package cache
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// ErrUnreachable is wrapped by every error that says that rpc-repo did not answer at all: no such
+// folder, no connection, or a server that refuses or fails each request.
+var ErrUnreachable = errors.New("rpc-repo cannot be reached")
+
+// A WrongError says that rpc-repo holds something that is not what its name promises: other bytes,
+// or a file that does not parse. Nothing of it was used.
+type WrongError struct {
+	Repo string // its URL
+	Path string // under the web root
+	Err  error
+}
+
+func (e *WrongError) Error() string { return fmt.Sprintf("rpc-repo %s: %s: %v", e.Repo, e.Path, e.Err) }
+
+func (e *WrongError) Unwrap() error { return e.Err }
+
+// Options say how a repo is used. The zero value reads.
+type Options struct {
+	// Create makes the folder of the repo where it is missing. Otherwise a missing folder is
+	// [ErrUnreachable].
+	Create bool
+	// Signer makes the envelopes that artifacts ask for. Without one, pushing such an artifact is
+	// an error.
+	Signer Signer
+	// Roots are the certificate authorities to trust for https; nil means the system's.
+	Roots *x509.CertPool
+	// Jobs is how many transfers run side by side; 0 means 8.
+	Jobs int
+	// Dir is a folder that keeps the last generation between processes, so that asking what is
+	// there costs one request; empty means none.
+	Dir string
+}
+
+// defaultJobs hides the round trips of small files without starving other work of memory.
+const defaultJobs = 8
+
+// A Repo is rpc-repo, seen through one URL. Its methods are safe for concurrent use.
+type Repo struct {
+	backend Backend
+	opts    Options
+	slots   chan struct{} // one a transfer under way
+
+	generations reader
+
+	mu         sync.Mutex
+	statements map[hint]store.Realisation // read and checked; what is missing is never remembered
+}
+
+// Open returns the repo at url: a folder, or a file, http or https URL. Nothing is asked yet.
+func Open(url string, opts Options) (*Repo, error) {
+	b, err := OpenBackend(url, opts)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Jobs <= 0 {
+		opts.Jobs = defaultJobs
+	}
+	return &Repo{
+		backend: b, opts: opts, slots: make(chan struct{}, opts.Jobs),
+		statements: make(map[hint]store.Realisation),
+	}, nil
+}
+
+// String returns the repo's URL, without a password.
+func (r *Repo) String() string { return r.backend.String() }
+
+// Close lets go of connections and files. No method may be running.
+func (r *Repo) Close() error { return r.backend.Close() }
+
+// transfer runs fn when one of the places for transfers is free.
+func (r *Repo) transfer(ctx context.Context, fn func() error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+		return fn()
+	}
+}
+
+// read returns a small file whole. One of more than limit bytes is wrong.
+func (r *Repo) read(ctx context.Context, path string, limit int64) ([]byte, error) {
+	body, size, err := r.backend.Get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	tooLong := fmt.Errorf("more than %d bytes", limit)
+	if size > limit {
+		return nil, r.wrong(path, tooLong)
+	}
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s of rpc-repo %s: %w", path, r, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, r.wrong(path, tooLong)
+	}
+	return b, nil
+}
+
+func (r *Repo) wrong(path string, err error) error {
+	return &WrongError{Repo: r.String(), Path: path, Err: err}
+}
+
+// missing turns a backend's "no such file" into the store's [store.ErrNotFound], which tells a
+// scheduler to build what it asked for.
+func (r *Repo) missing(what string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s in rpc-repo %s: %w", what, r, store.ErrNotFound)
+	}
+	return err
+}

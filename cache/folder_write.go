@@ -1,0 +1,288 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockWait  = 10 * time.Millisecond // between attempts to lock
+	tempAge   = 24 * time.Hour        // of a temporary file that a crash left: no write takes as long
+	copyPiece = 64 << 20              // bytes between looks at the context
+)
+
+// openToWrite is open for whoever writes. The first time, it removes what crashed writers left.
+func (f *folder) openToWrite(name string) (*os.Root, error) {
+	root, err := f.open(name)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.swept {
+		return root, nil
+	}
+	if err := root.MkdirAll(tempDir, 0o755); err != nil {
+		return nil, fmt.Errorf("write to rpc-repo %s: %w", f, err)
+	}
+	old, err := fs.ReadDir(root.FS(), tempDir)
+	if err != nil {
+		return nil, fmt.Errorf("write to rpc-repo %s: %w", f, err)
+	}
+	for _, e := range old {
+		if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > tempAge {
+			root.Remove(path.Join(tempDir, e.Name())) // another process may have been faster
+		}
+	}
+	f.swept = true
+	return root, nil
+}
+
+func (f *folder) Create(ctx context.Context, name string, content io.Reader) error {
+	return f.put(name, false, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content) })
+}
+
+func (f *folder) Replace(ctx context.Context, name string, content io.Reader) error {
+	return f.put(name, true, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content) })
+}
+
+func (f *folder) Link(_ context.Context, name, existing string, replace bool) error {
+	root, err := f.openToWrite(name)
+	if err != nil {
+		return err
+	}
+	err = f.put(name, false, func(root *os.Root, temp string) error { return root.Link(existing, temp) })
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if same, sameErr := sameContent(root, name, existing); same || sameErr != nil {
+		return sameErr
+	}
+	if !replace {
+		return err
+	}
+	return f.put(name, true, func(root *os.Root, temp string) error { return root.Link(existing, temp) })
+}
+
+func (f *folder) Symlink(_ context.Context, name, target string, replace bool) error {
+	root, err := f.openToWrite(name)
+	if err != nil {
+		return err
+	}
+	if !fs.ValidPath(target) {
+		return fmt.Errorf("rpc-repo %s: path %q: want a clean relative path", f, target)
+	}
+	link := relative(name, target)
+	if have, err := root.Readlink(name); err == nil && have == link {
+		return nil
+	}
+	return f.put(name, replace, func(root *os.Root, temp string) error { return root.Symlink(link, temp) })
+}
+
+// put lets fill make a temporary file and gives that its name: in place of what is there, or, where
+// something is there, fs.ErrExist.
+func (f *folder) put(name string, replace bool, fill func(root *os.Root, temp string) error) error {
+	root, err := f.openToWrite(name)
+	if err != nil {
+		return err
+	}
+	if _, err := root.Lstat(name); err == nil && !replace {
+		return fmt.Errorf("write %s to rpc-repo %s: %w", name, f, fs.ErrExist)
+	}
+	temp := path.Join(tempDir, rand.Text())
+	err = fill(root, temp)
+	if err == nil {
+		err = f.name(root, temp, name, replace)
+	}
+	// A rename of one name of a file to another of its names leaves both.
+	if removeErr := root.Remove(temp); !errors.Is(removeErr, fs.ErrNotExist) {
+		err = errors.Join(err, removeErr)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s to rpc-repo %s: %w", name, f, err)
+	}
+	return nil
+}
+
+func (f *folder) name(root *os.Root, temp, name string, replace bool) error {
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	move := root.Link // fails where something is
+	if replace {
+		move = root.Rename
+	}
+	if err := move(temp, name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for dir := path.Dir(name); ; dir = path.Dir(dir) {
+		f.dirty[dir] = true
+		if dir == "." {
+			return nil
+		}
+	}
+}
+
+// write makes a file and makes its content durable. Files are read-only: a name in the consumers'
+// tree is also a name in cache/.
+func (f *folder) write(ctx context.Context, root *os.Root, temp string, content io.Reader) error {
+	file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for err == nil {
+		if err = ctx.Err(); err == nil {
+			_, err = io.CopyN(file, content, copyPiece) // copy_file_range, from a file
+		}
+	}
+	if err != io.EOF {
+		return err
+	}
+	if err := file.Chmod(0o444); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+func (f *folder) Update(ctx context.Context, name string, limit int64, change func([]byte) ([]byte, error)) error {
+	root, err := f.openToWrite(name)
+	if err != nil {
+		return err
+	}
+	unlock, err := f.lock(ctx, root)
+	if err != nil {
+		return fmt.Errorf("update %s of rpc-repo %s: lock: %w", name, f, err)
+	}
+	defer unlock()
+	old, err := f.readAll(ctx, name, limit)
+	if err != nil {
+		return err
+	}
+	b, err := change(old)
+	if err != nil || old != nil && bytes.Equal(b, old) {
+		return err
+	}
+	return f.Replace(ctx, name, bytes.NewReader(b))
+}
+
+// readAll returns the content of a file, or nil if there is none.
+func (f *folder) readAll(ctx context.Context, name string, limit int64) ([]byte, error) {
+	file, _, err := f.Get(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("rpc-repo %s: %w", f, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, &WrongError{Repo: f.dir, Path: name, Err: fmt.Errorf("more than %d bytes", limit)}
+	}
+	return b, nil
+}
+
+// lock keeps all other updaters out, in this process and in others. It is held for milliseconds. The
+// kernel drops the lock of a process that dies.
+func (f *folder) lock(ctx context.Context, root *os.Root) (unlock func() error, err error) {
+	file, err := root.OpenFile(lockPath, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return file.Close, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(err, file.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), file.Close())
+		case <-time.After(lockWait):
+		}
+	}
+}
+
+func (f *folder) Flush(ctx context.Context) error {
+	f.mu.Lock() // held to the end: another's Flush must not return before its names are durable
+	defer f.mu.Unlock()
+	for dir := range f.dirty {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d, err := f.root.Open(dir)
+		if err == nil {
+			err = errors.Join(d.Sync(), d.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s of rpc-repo %s: %w", dir, f, err)
+		}
+		delete(f.dirty, dir)
+	}
+	return nil
+}
+
+// sameContent compares two files, by identity if possible: a copy of a repo may have lost its hard
+// links.
+func sameContent(root *os.Root, a, b string) (bool, error) {
+	fa, err := root.Open(a)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // a link to nowhere
+	}
+	if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := root.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	ia, errA := fa.Stat()
+	ib, errB := fb.Stat()
+	if err := errors.Join(errA, errB); err != nil {
+		return false, err
+	}
+	if os.SameFile(ia, ib) {
+		return true, nil
+	}
+	if !ia.Mode().IsRegular() || ia.Size() != ib.Size() {
+		return false, nil
+	}
+	return sameBytes(fa, fb)
+}
+
+func sameBytes(a, b io.Reader) (bool, error) {
+	bufA, bufB := make([]byte, 128<<10), make([]byte, 128<<10)
+	for {
+		n, errA := io.ReadFull(a, bufA)
+		m, errB := io.ReadFull(b, bufB)
+		if !bytes.Equal(bufA[:n], bufB[:m]) {
+			return false, nil
+		}
+		if errA == io.EOF || errA == io.ErrUnexpectedEOF {
+			return errB == errA, nil
+		}
+		if err := errors.Join(errA, errB); err != nil {
+			return false, err
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// PullStats say what a pull did.
+type PullStats struct {
+	Artifacts int   // that came over, in whole or in part
+	Present   int   // that the store held already
+	Bytes     int64 // that came over
+}
+
+// Pull brings the artifacts of a release into st, with their derivations and statements. Each is
+// verified, and counts only when it is whole; what came before an error stays, and a second Pull
+// carries on from there. progress, if not nil, is called with the number of bytes that came over,
+// by several goroutines at a time.
+func (r *Repo) Pull(ctx context.Context, st *store.Store, rel Release, progress func(int64)) (PullStats, error) {
+	ids := make([]store.ArtifactID, len(rel.Items))
+	for i, it := range rel.Items {
+		ids[i] = it.Artifact
+	}
+	has, err := st.HasAll(ids)
+	if err != nil {
+		return PullStats{}, err
+	}
+	var artifacts, present int
+	var bytes atomic.Int64
+	tell := func(n int64) {
+		if total := bytes.Add(n); progress != nil {
+			progress(total)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.opts.Jobs)
+	for _, it := range rel.Items {
+		content := !has[it.Artifact]
+		if content {
+			has[it.Artifact] = true // once, if two derivations gave it
+			artifacts++
+		} else {
+			present++
+		}
+		g.Go(func() error {
+			if err := r.pullItem(ctx, st, it, content, tell); err != nil {
+				return fmt.Errorf("pull %s: %w", it.Name, err)
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	return PullStats{Artifacts: artifacts, Present: present, Bytes: bytes.Load()}, err
+}
+
+func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content bool, tell func(int64)) error {
+	if content {
+		if err := r.fetch(ctx, it.Artifact, st, tell); err != nil {
+			return err
+		}
+	}
+	if _, err := st.Derivation(it.Drv); errors.Is(err, store.ErrNotFound) {
+		b, err := r.derivation(ctx, it.Drv)
+		if err != nil {
+			return err
+		}
+		if b != nil {
+			if _, err := st.PutDerivation(b); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := st.Realisation(it.Drv, it.Artifact); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	s, err := r.statement(ctx, it.hint())
+	if err != nil {
+		return err
+	}
+	return st.AddRealisation(s)
+}

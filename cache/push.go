@@ -1,0 +1,245 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// PushOptions say how a push is done.
+type PushOptions struct {
+	// Replace publishes in place of what other content a consumer's path has, and of what other
+	// artifact a derivation is known to give. Otherwise both are errors, before anything is changed.
+	Replace bool
+	// Progress, if set, is called with the number of bytes that were uploaded, by several
+	// goroutines at a time.
+	Progress func(int64)
+}
+
+// PushStats say what a push did.
+type PushStats struct {
+	Artifacts int   // that rpc-repo lacked
+	Present   int   // that it had
+	Files     int   // of content that were uploaded
+	Bytes     int64 // of them, as they are kept
+}
+
+// A PublishedError says that a consumer's path has other content already.
+type PublishedError struct {
+	Repo, Path string
+	Item       string // what was to be published there
+}
+
+func (e *PublishedError) Error() string {
+	return fmt.Sprintf("publish %s: %s of rpc-repo %s has other content already, which clients may rely on (--replace replaces it)",
+		e.Item, e.Path, e.Repo)
+}
+
+// Push publishes a release: what rpc-repo lacks of it, in the order that README.md beside this file
+// explains. A reader never sees a name whose content is not there; an interrupted push is carried
+// on by the next one. Content that st lacks must be in rpc-repo. Other content for one derivation is
+// a [*store.ConflictError], other content at a consumer's path a [*PublishedError].
+//
+// Any number of processes may push at the same time.
+func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts PushOptions) (PushStats, error) {
+	w, ok := r.backend.(Writer)
+	if !ok {
+		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
+	}
+	p := &push{Repo: r, Writer: w, store: st, opts: opts}
+	if err := p.run(ctx, rel); err != nil {
+		return p.stats(), fmt.Errorf("push release %s: %w", rel.Name, err)
+	}
+	return p.stats(), nil
+}
+
+// push is one call of Push.
+type push struct {
+	*Repo
+	Writer
+	store   *store.Store
+	opts    PushOptions
+	items   []*pushItem // those that rpc-repo lacks
+	present int
+
+	files, bytes atomic.Int64
+}
+
+// pushItem is an item with what there is to say of it.
+type pushItem struct {
+	Item
+	manifest   *store.Manifest
+	statement  store.Realisation
+	derivation []byte // nil: not known here
+}
+
+func (p *push) stats() PushStats {
+	return PushStats{Artifacts: len(p.items), Present: p.present, Files: int(p.files.Load()), Bytes: p.bytes.Load()}
+}
+
+func (p *push) run(ctx context.Context, rel Release) error {
+	if err := rel.validate(); err != nil {
+		return err
+	}
+	if err := p.choose(ctx, rel.Items); err != nil {
+		return err
+	}
+	if len(p.items) > 0 {
+		steps := []func(context.Context) error{
+			p.describe, p.check,
+			p.uploadContent, p.Flush,
+			p.publishNames, p.Flush,
+			p.uploadManifests, p.Flush,
+			p.uploadStatements, p.Flush,
+			p.updateIndexes,
+			p.updateGeneration, p.Flush,
+		}
+		for _, step := range steps {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.updateRelease(ctx, rel); err != nil {
+		return err
+	}
+	return p.Flush(ctx)
+}
+
+// choose picks the items that the newest generation does not hold.
+func (p *push) choose(ctx context.Context, items []Item) error {
+	known, err := p.newest(ctx)
+	if err != nil {
+		return err
+	}
+	chosen := make(map[store.DrvID]bool)
+	for _, it := range items {
+		if known.rows.has(it.hint()) {
+			p.present++
+		} else if !chosen[it.Drv] {
+			chosen[it.Drv] = true
+			p.items = append(p.items, &pushItem{Item: it})
+		}
+	}
+	return nil
+}
+
+// describe reads what there is to say of the items, here or, for what is only known from there, in
+// rpc-repo.
+func (p *push) describe(ctx context.Context) error {
+	return p.each(ctx, func(ctx context.Context, it *pushItem) (err error) {
+		it.statement, err = p.store.Realisation(it.Drv, it.Artifact)
+		if errors.Is(err, store.ErrNotFound) {
+			it.statement, err = p.statement(ctx, it.hint())
+		}
+		if err != nil {
+			return err
+		}
+		it.manifest, err = p.store.Manifest(it.Artifact)
+		if errors.Is(err, store.ErrNotFound) {
+			it.manifest, err = p.manifest(ctx, it.Artifact)
+		}
+		if err != nil {
+			return err
+		}
+		it.derivation, err = p.store.Derivation(it.Drv)
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+}
+
+// each runs fn for every item, several at a time.
+func (p *push) each(ctx context.Context, fn func(context.Context, *pushItem) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.Repo.opts.Jobs)
+	for _, it := range p.items {
+		g.Go(func() error {
+			if err := fn(ctx, it); err != nil {
+				return fmt.Errorf("%s: %w", it.Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// check refuses, before anything is changed, what could not be published in the end.
+func (p *push) check(ctx context.Context) error {
+	published := make(map[string]string) // path -> what, to compare
+	for _, it := range p.items {
+		for _, pub := range it.manifest.Publish {
+			if err := checkPublished(pub.Path); err != nil {
+				return fmt.Errorf("%s: %w", it.Name, err)
+			}
+			what := pub.Link
+			if e, ok := it.manifest.Lookup(pub.File); ok {
+				what = e.Digest.String()
+			}
+			if other, ok := published[pub.Path]; ok && other != what {
+				return fmt.Errorf("%s: published path %q: another artifact of the release publishes other content there", it.Name, pub.Path)
+			}
+			published[pub.Path] = what
+			if pub.Sign != "" && p.Repo.opts.Signer == nil {
+				return fmt.Errorf("%s: %s is to be signed, and there is no key: name a file with an OpenPGP private key in GPG_PRIVATE", it.Name, pub.Path)
+			}
+		}
+		for _, l := range it.manifest.Lines {
+			if err := checkPublished(l.File); err != nil {
+				return fmt.Errorf("%s: %w", it.Name, err)
+			}
+		}
+	}
+	if p.opts.Replace {
+		return nil
+	}
+	return p.each(ctx, func(ctx context.Context, it *pushItem) error {
+		if err := p.checkConflict(ctx, p.held(), it); err != nil {
+			return err
+		}
+		return p.checkPaths(ctx, it)
+	})
+}
+
+// checkConflict refuses an item whose derivation gave another artifact in a generation.
+func (p *push) checkConflict(ctx context.Context, known *snapshot, it *pushItem) error {
+	for _, row := range known.rows.of(it.Drv) {
+		if row.artifact == it.Artifact {
+			continue
+		}
+		first, err := p.statement(ctx, row.hint)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return &store.ConflictError{First: first, Second: it.statement}
+	}
+	return nil
+}
+
+// checkPaths refuses an item of which a consumer's path has other content.
+func (p *push) checkPaths(ctx context.Context, it *pushItem) error {
+	for _, pub := range it.manifest.Publish {
+		e, ok := it.manifest.Lookup(pub.File)
+		if !ok {
+			continue // Symlink compares
+		}
+		state, err := p.compare(ctx, pub.Path, e.Blob())
+		if err != nil {
+			return err
+		}
+		if state == Wrong {
+			return p.published(it, pub.Path)
+		}
+	}
+	return nil
+}
+
+func (p *push) published(it *pushItem, path string) error {
+	return &PublishedError{Repo: p.Repo.String(), Path: path, Item: it.Name}
+}

@@ -1,0 +1,80 @@
+// Package git turns upstream repositories into tarballs of full clones that are the same bits on
+// every machine.
+package git
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/recipes/spec"
+)
+
+// A Definition names the repositories of a release.
+type Definition struct {
+	// Repositories are known to clients by their keys.
+	Repositories map[string]Repository `yaml:"repositories" json:"repositories"`
+}
+
+// A Repository is where one is, and at which version the release has it.
+type Repository struct {
+	// URL is whatever git can clone: a path (relative to the recipes folder), a bundle, a URL.
+	URL string `yaml:"url" json:"-"`
+	// Version is a branch, a tag, or a full commit id.
+	Version string `yaml:"version" json:"version"`
+}
+
+// Validate returns a [*spec.Error] for what cannot be.
+func (d *Definition) Validate() error {
+	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
+		r, path := d.Repositories[name], "$.git.repositories."+name
+		switch {
+		case strings.ContainsAny(name, "/\\ ") || strings.HasPrefix(name, "."):
+			return spec.Errorf(path, "repository name %q: want letters, digits, dashes and dots", name)
+		case r.URL == "":
+			return spec.Errorf(path, "no url")
+		case r.Version == "" || strings.HasPrefix(r.Version, "-"):
+			return spec.Errorf(path, "version %q: want a branch, a tag or a full commit id", r.Version)
+		}
+	}
+	return nil
+}
+
+// A Lock is what the repositories held when the release was resolved.
+type Lock struct {
+	Repositories map[string]Pin `json:"repositories"`
+}
+
+// A Pin is one repository at one moment.
+type Pin struct {
+	Version string `json:"version"`
+	// Commit is what Version named.
+	Commit string `json:"commit"`
+	// Refs are all branches and tags, from full name to object id.
+	Refs map[string]string `json:"refs"`
+}
+
+// Nodes returns a node for each repository's archive, in the order of their names, and one for what
+// the release publishes. tools is a chroot that has git.
+func (d *Definition) Nodes(l *Lock, rel spec.Release, tools *derive.Node) (archives []*derive.Node, release *derive.Node, err error) {
+	inputs := make(map[string]derive.Input)
+	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
+		pin, ok := l.Repositories[name]
+		if !ok {
+			return nil, nil, fmt.Errorf("the lock has no git repository %s", name)
+		}
+		n := &derive.Node{
+			Name: "git/" + name, Kind: archiveKind,
+			Params: archiveParams{Name: name, Pin: pin},
+			Inputs: map[string]derive.Input{"tools": {Node: tools, Unpack: true}},
+			Source: d.Repositories[name].URL,
+		}
+		archives = append(archives, n)
+		inputs[name] = derive.Input{Node: n}
+	}
+	return archives, &derive.Node{
+		Name: "git/release", Kind: releaseKind, Params: releaseParams{Release: rel.Name}, Inputs: inputs,
+	}, nil
+}

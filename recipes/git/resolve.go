@@ -1,0 +1,117 @@
+package git
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A Resolver asks upstreams with the machine's git, which honours the user's configuration:
+// url.<base>.insteadOf, credentials, proxies.
+type Resolver struct {
+	// RecipesDir is what relative URLs are relative to.
+	RecipesDir string
+}
+
+// Resolve returns the lock of d. A repository whose pin in old has the version that d asks for is
+// taken from there, unless update has its name; old may be nil.
+func (r *Resolver) Resolve(ctx context.Context, d *Definition, old *Lock, update []string) (*Lock, error) {
+	l := &Lock{Repositories: make(map[string]Pin)}
+	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
+		repo := d.Repositories[name]
+		if old != nil && !slices.Contains(update, name) {
+			if pin, ok := old.Repositories[name]; ok && pin.Version == repo.Version {
+				l.Repositories[name] = pin
+				continue
+			}
+		}
+		pin, err := r.pin(ctx, repo)
+		if err != nil {
+			return nil, fmt.Errorf("resolve git repository %s: %w", name, err)
+		}
+		l.Repositories[name] = pin
+	}
+	return l, nil
+}
+
+func (r *Resolver) pin(ctx context.Context, repo Repository) (Pin, error) {
+	out, err := run(ctx, r.RecipesDir, nil, "ls-remote", "--heads", "--tags", "--", URL(r.RecipesDir, repo.URL))
+	if err != nil {
+		return Pin{}, err
+	}
+	refs, peeled, err := parseRefs(bytes.NewReader(out))
+	if err != nil {
+		return Pin{}, err
+	}
+	commit, ok := peeled["refs/tags/"+repo.Version]
+	for _, ref := range []string{"refs/tags/" + repo.Version, "refs/heads/" + repo.Version} {
+		if !ok {
+			commit, ok = refs[ref]
+		}
+	}
+	switch {
+	case ok:
+	case commitID.MatchString(repo.Version):
+		commit = repo.Version
+	default:
+		return Pin{}, fmt.Errorf("%s has no branch or tag %q, and it is no full commit id", repo.URL, repo.Version)
+	}
+	return Pin{Version: repo.Version, Commit: commit, Refs: refs}, nil
+}
+
+var commitID = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
+
+// parseRefs reads what git ls-remote prints: the object id of every ref, and, apart, the commits
+// that annotated tags point to.
+func parseRefs(r io.Reader) (refs, peeled map[string]string, err error) {
+	refs, peeled = make(map[string]string), make(map[string]string)
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		id, ref, ok := strings.Cut(lines.Text(), "\t")
+		if !ok || !commitID.MatchString(id) || !strings.HasPrefix(ref, "refs/") {
+			return nil, nil, fmt.Errorf("read refs: line %q: want an object id and a ref", lines.Text())
+		}
+		if tag, ok := strings.CutSuffix(ref, "^{}"); ok {
+			peeled[tag] = id
+		} else {
+			refs[ref] = id
+		}
+	}
+	return refs, peeled, lines.Err()
+}
+
+// URL returns what git is to clone: a path that is relative to the recipes folder is made absolute.
+func URL(recipesDir, url string) string {
+	if strings.HasPrefix(url, "./") || strings.HasPrefix(url, "../") {
+		if abs, err := filepath.Abs(filepath.Join(recipesDir, url)); err == nil {
+			return abs
+		}
+	}
+	return url
+}
+
+// run runs the machine's git and returns its standard output; its errors carry what git said.
+func run(ctx context.Context, dir string, stdin io.Reader, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir, cmd.Stdin = dir, stdin
+	cmd.Env = append(cmd.Environ(), "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, errors.New("git is not installed: install the Debian package git")
+	case err != nil:
+		return nil, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
+	}
+	return out, nil
+}

@@ -1,0 +1,196 @@
+package recipes
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/git"
+	"github.com/rcbops/rpcbuild/recipes/python"
+	"github.com/rcbops/rpcbuild/recipes/spec"
+)
+
+// A Locker resolves upstreams into locks.
+type Locker struct {
+	Apt    *apt.Resolver
+	Git    *git.Resolver
+	Python *python.Resolver
+	// Engine builds the chroot that Python requirements are resolved in.
+	Engine    *derive.Engine
+	Upstreams Upstreams
+	// SigningKey returns the armored public key for a lock that has none yet.
+	SigningKey func() (string, error)
+}
+
+// A Change is something that moved between two locks. From is empty for what is new, To for what
+// is gone.
+type Change struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+}
+
+func (c Change) String() string {
+	switch {
+	case c.From == "":
+		return fmt.Sprintf("%s %s: new, %s", c.Kind, c.Name, c.To)
+	case c.To == "":
+		return fmt.Sprintf("%s %s: gone, was %s", c.Kind, c.Name, c.From)
+	default:
+		return fmt.Sprintf("%s %s: %s -> %s", c.Kind, c.Name, c.From, c.To)
+	}
+}
+
+// Lock resolves the release and writes its lock, and says what moved. What a lock that is there
+// pins, and its definition still asks for, stays; update lists what moves all the same: a stage
+// (apt, git, python), or the name of a mirror, a repository or a package.
+func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Change, error) {
+	old := r.Lock
+	if old == nil {
+		old = &Lock{}
+	}
+	next := &Lock{Schema: lockSchema, Release: r.Name, Time: old.Time, SigningKey: old.SigningKey}
+	if err := l.checkNames(r, old, update); err != nil {
+		return nil, err
+	}
+	var err error
+	if next.SigningKey == "" {
+		if next.SigningKey, err = l.SigningKey(); err != nil {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
+	}
+	if next.Apt, err = l.Apt.Resolve(ctx, &r.Definition.Apt, old.Apt.Without(moved(update, "apt", slices.Collect(maps.Keys(r.Definition.Apt.Mirrors))))); err != nil {
+		return nil, err
+	}
+	if next.Time.IsZero() {
+		if next.Time, err = newest(next.Apt); err != nil {
+			return nil, err
+		}
+	}
+	if next.Git, err = l.Git.Resolve(ctx, &r.Definition.Git, old.Git, moved(update, "git", slices.Collect(maps.Keys(r.Definition.Git.Repositories)))); err != nil {
+		return nil, err
+	}
+	if next.Python, err = l.python(ctx, r, next, old.Python, update); err != nil {
+		return nil, err
+	}
+	if err := next.write(r.LockPath); err != nil {
+		return nil, err
+	}
+	r.Lock = next
+	return compare(old, next), nil
+}
+
+// python resolves the Python requirements in the build chroot of the new lock.
+func (l *Locker) python(ctx context.Context, r *Release, next *Lock, old *python.Lock, update []string) (*python.Lock, error) {
+	resolver := *l.Python
+	resolver.Chroot = func(ctx context.Context) (string, error) {
+		w := &wiring{Release: &Release{Name: r.Name, Definition: r.Definition, Lock: next, Dir: r.Dir, LockPath: r.LockPath}, up: l.Upstreams}
+		if err := w.wireApt(); err != nil {
+			return "", err
+		}
+		chroot := w.buildChroot()
+		g, err := derive.NewGraph(chroot)
+		if err != nil {
+			return "", err
+		}
+		result, err := l.Engine.Realize(ctx, g)
+		if err != nil {
+			return "", err
+		}
+		return l.Engine.Unpacked(result.Nodes[chroot].Artifact)
+	}
+	return resolver.Resolve(ctx, &r.Definition.Python, old, update)
+}
+
+// newest returns the date of the newest mirror.
+func newest(l *apt.Lock) (time.Time, error) {
+	var newest time.Time
+	for name, m := range l.Mirrors {
+		t, err := time.Parse(time.RFC1123, m.Date)
+		if err != nil {
+			return newest, fmt.Errorf("date of mirror %s: %w", name, err)
+		}
+		if t.After(newest) {
+			newest = t
+		}
+	}
+	return newest.UTC(), nil
+}
+
+// moved returns which of the names of a stage update asks for: all of them if it names the stage.
+func moved(update []string, stage string, names []string) []string {
+	if slices.Contains(update, stage) {
+		return names
+	}
+	var some []string
+	for _, u := range update {
+		if slices.Contains(names, u) {
+			some = append(some, u)
+		}
+	}
+	return some
+}
+
+// checkNames refuses an update of what the release does not have.
+func (l *Locker) checkNames(r *Release, old *Lock, update []string) error {
+	known := []string{"apt", "git", "python"}
+	known = slices.AppendSeq(known, maps.Keys(r.Definition.Apt.Mirrors))
+	known = slices.AppendSeq(known, maps.Keys(r.Definition.Git.Repositories))
+	known = slices.AppendSeq(known, maps.Keys(old.items()["python"]))
+	for _, u := range update {
+		if !slices.Contains(known, u) {
+			return &DefinitionError{File: "--update", Msg: fmt.Sprintf("unknown name %q", u), Hint: spec.Suggest(u, known)}
+		}
+	}
+	return nil
+}
+
+// items returns what a lock pins: by kind, by name, what a person calls its version.
+func (l *Lock) items() map[string]map[string]string {
+	all := map[string]map[string]string{"apt": {}, "git": {}, "python": {}}
+	if l.Apt != nil {
+		for mirror, m := range l.Apt.Mirrors {
+			versions := make(map[string][]string)
+			for _, p := range m.Packages {
+				name := mirror + " " + p.Name + ":" + p.Arch
+				versions[name] = append(versions[name], p.Version)
+			}
+			for name, v := range versions {
+				all["apt"][name] = strings.Join(v, ", ")
+			}
+		}
+	}
+	if l.Git != nil {
+		for name, p := range l.Git.Repositories {
+			all["git"][name] = p.Commit
+		}
+	}
+	if l.Python != nil {
+		for name, version := range l.Python.Versions() {
+			all["python"][name] = version
+		}
+	}
+	return all
+}
+
+// compare lists what moved, sorted by kind and name.
+func compare(old, next *Lock) []Change {
+	var changes []Change
+	before, after := old.items(), next.items()
+	for _, kind := range slices.Sorted(maps.Keys(after)) {
+		names := slices.AppendSeq(slices.Collect(maps.Keys(before[kind])), maps.Keys(after[kind]))
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			if from, to := before[kind][name], after[kind][name]; from != to {
+				changes = append(changes, Change{Kind: kind, Name: name, From: from, To: to})
+			}
+		}
+	}
+	return changes
+}
