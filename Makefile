@@ -19,7 +19,7 @@ quickstart: deps $(BIN) ## realize the release quickstart and publish it to ./rp
 
 .PHONY: test
 test: deps-test ## run all tests; those that need root and LXC are among them
-	go test -timeout 80m ./...
+	go test -v -timeout 80m ./... | testdata/brief
 
 .PHONY: test-quick
 test-quick: ## run the tests that take seconds

@@ -62,7 +62,8 @@ type Repo struct {
 	generations reader
 
 	mu         sync.Mutex
-	statements map[hint]store.Realisation // read and checked; what is missing is never remembered
+	statements map[hint]store.Realisation   // read and checked; what is missing is never remembered
+	coming     map[store.Blob]chan struct{} // content that is fetched now; closed when that ends
 }
 
 // Open returns the repo at url: a folder, or a file, http or https URL. Nothing is asked yet.
@@ -71,13 +72,17 @@ func Open(url string, opts Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRepo(b, opts), nil
+}
+
+func newRepo(b Backend, opts Options) *Repo {
 	if opts.Jobs <= 0 {
 		opts.Jobs = defaultJobs
 	}
 	return &Repo{
 		backend: b, opts: opts, slots: make(chan struct{}, opts.Jobs),
-		statements: make(map[hint]store.Realisation),
-	}, nil
+		statements: make(map[hint]store.Realisation), coming: make(map[store.Blob]chan struct{}),
+	}
 }
 
 // String returns the repo's URL, without a password.

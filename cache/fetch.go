@@ -43,9 +43,7 @@ func (r *Repo) fetch(ctx context.Context, id store.ArtifactID, st *store.Store, 
 			continue
 		}
 		asked[e.Blob()] = true
-		g.Go(func() error {
-			return r.transfer(ctx, func() error { return r.fetchBlob(ctx, e.Blob(), packed(m, e), st, tell) })
-		})
+		g.Go(func() error { return r.fetchBlob(ctx, e.Blob(), packed(m, e), st, tell) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("artifact %s: %w", id.Short(), err)
@@ -73,13 +71,51 @@ func (r *Repo) manifest(ctx context.Context, id store.ArtifactID) (m *store.Mani
 	return m, err
 }
 
+// fetchBlob brings content into st. Where two artifacts that come at the same time share it, it
+// comes once.
 func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, packed bool, st *store.Store, tell func(int64)) error {
-	body, path, err := r.openBlob(ctx, want, packed, tell)
+	release, err := r.claim(ctx, want)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	return r.blame(path, body, st.PutBlob(ctx, body, want))
+	defer release()
+	if st.HasBlob(want) {
+		return nil
+	}
+	return r.transfer(ctx, func() error {
+		body, path, err := r.openBlob(ctx, want, packed, tell)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		return r.blame(path, body, st.PutBlob(ctx, body, want))
+	})
+}
+
+// claim waits until nobody else fetches b, and keeps others from it until release is called.
+func (r *Repo) claim(ctx context.Context, b store.Blob) (release func(), err error) {
+	mine := make(chan struct{})
+	for {
+		r.mu.Lock()
+		other, taken := r.coming[b]
+		if !taken {
+			r.coming[b] = mine
+		}
+		r.mu.Unlock()
+		if !taken {
+			return func() {
+				r.mu.Lock()
+				delete(r.coming, b)
+				r.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-other:
+		}
+	}
 }
 
 // blame says whose fault a failed read of content is: content that is not what its name promised is

@@ -62,7 +62,7 @@ func (f *folder) open(name string) (*os.Root, error) {
 	}
 	root, err := os.OpenRoot(f.dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err) // and not fs.ErrNotExist: no file was asked for
 	}
 	f.root = root
 	return root, nil

@@ -51,7 +51,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 	if !ok {
 		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
 	}
-	p := &push{Repo: r, Writer: w, store: st, opts: opts}
+	p := &push{Repo: r, to: w, store: st, opts: opts}
 	if err := p.run(ctx, rel); err != nil {
 		return p.stats(), fmt.Errorf("push release %s: %w", rel.Name, err)
 	}
@@ -61,7 +61,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 // push is one call of Push.
 type push struct {
 	*Repo
-	Writer
+	to      Writer // the repo's backend
 	store   *store.Store
 	opts    PushOptions
 	items   []*pushItem // those that rpc-repo lacks
@@ -92,12 +92,12 @@ func (p *push) run(ctx context.Context, rel Release) error {
 	if len(p.items) > 0 {
 		steps := []func(context.Context) error{
 			p.describe, p.check,
-			p.uploadContent, p.Flush,
-			p.publishNames, p.Flush,
-			p.uploadManifests, p.Flush,
-			p.uploadStatements, p.Flush,
+			p.uploadContent, p.to.Flush,
+			p.publishNames, p.to.Flush,
+			p.uploadManifests, p.to.Flush,
+			p.uploadStatements, p.to.Flush,
 			p.updateIndexes,
-			p.updateGeneration, p.Flush,
+			p.updateGeneration, p.to.Flush,
 		}
 		for _, step := range steps {
 			if err := step(ctx); err != nil {
@@ -108,7 +108,7 @@ func (p *push) run(ctx context.Context, rel Release) error {
 	if err := p.updateRelease(ctx, rel); err != nil {
 		return err
 	}
-	return p.Flush(ctx)
+	return p.to.Flush(ctx)
 }
 
 // choose picks the items that the newest generation does not hold.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -68,18 +67,18 @@ func (p *push) needs() []need {
 // uploadBlob uploads content that is there in no form that will do.
 func (p *push) uploadBlob(ctx context.Context, n need) error {
 	raw, compressed := rawPath(n.blob), packedPath(n.blob)
-	put := p.Create
-	size, err := p.Stat(ctx, raw)
+	put := p.to.Create
+	size, err := p.to.Stat(ctx, raw)
 	switch {
 	case err == nil && size == n.blob.Size:
 		return nil
 	case err == nil:
-		put = p.Replace // it is damaged: content by its digest has one length
+		put = p.to.Replace // it is damaged: content by its digest has one length
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	if !n.raw {
-		if _, err := p.Stat(ctx, compressed); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := p.to.Stat(ctx, compressed); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -88,15 +87,12 @@ func (p *push) uploadBlob(ctx context.Context, n need) error {
 		return err
 	}
 	defer content.Close()
-	path := raw
-	var src io.Reader = content
 	if n.packed {
-		path = compressed
-		packing := pack(content, n.blob.Size)
-		defer packing.Close()
-		src = packing
+		packing := pack(content, n.blob.Size, p.uploaded)
+		err = errors.Join(put(ctx, compressed, packing), packing.Close())
+	} else if err = put(ctx, raw, content); err == nil { // a file as it is, so that the kernel copies it
+		p.uploaded(n.blob.Size)
 	}
-	err = put(ctx, path, &countingReader{r: src, count: p.uploaded})
 	if errors.Is(err, fs.ErrExist) {
 		return nil // another push was faster
 	}
@@ -173,10 +169,19 @@ func verify(ctx context.Context, r io.Reader, b store.Blob, what string) error {
 	return nil
 }
 
-// pack returns the compressed form of src. The reader must be closed, also after its end.
-func pack(src io.Reader, size int64) *io.PipeReader {
+// packer gives the compressed form of content.
+type packer struct {
+	*io.PipeReader
+	count func(int64)
+	done  chan struct{}
+}
+
+// pack starts to compress src, which has size bytes. Until the packer is closed, src is in use.
+func pack(src io.Reader, size int64, count func(int64)) *packer {
 	r, w := io.Pipe()
+	p := &packer{PipeReader: r, count: count, done: make(chan struct{})}
 	go func() {
+		defer close(p.done)
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 		if err == nil {
 			enc.ResetContentSize(w, size)
@@ -185,28 +190,17 @@ func pack(src io.Reader, size int64) *io.PipeReader {
 		}
 		w.CloseWithError(err)
 	}()
-	return r
+	return p
 }
 
-// countingReader tells of the bytes that are read. A file stays visible below it, so that the kernel
-// can copy it.
-type countingReader struct {
-	r     io.Reader
-	count func(int64)
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.count(int64(n))
+func (p *packer) Read(b []byte) (int, error) {
+	n, err := p.PipeReader.Read(b)
+	p.count(int64(n))
 	return n, err
 }
 
-// WriteTo lets io.Copy hand a file to the kernel.
-func (c *countingReader) WriteTo(w io.Writer) (int64, error) {
-	if f, ok := c.r.(*os.File); ok {
-		n, err := io.Copy(w, f)
-		c.count(n)
-		return n, err
-	}
-	return io.Copy(w, struct{ io.Reader }{c})
+func (p *packer) Close() error {
+	err := p.PipeReader.Close()
+	<-p.done
+	return err
 }

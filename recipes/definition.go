@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,11 +28,12 @@ type Definition struct {
 	// URL is the web root where clients will find rpc-repo; images have it as their apt source.
 	URL string `yaml:"url"`
 	// Chroots lists the Debian packages of the root file systems that others are built from or in.
-	Chroots   Chroots              `yaml:"chroots"`
-	Apt       apt.Definition       `yaml:"apt"`
-	Git       git.Definition       `yaml:"git"`
-	Python    python.Definition    `yaml:"python"`
-	Container container.Definition `yaml:"container"`
+	Chroots Chroots        `yaml:"chroots"`
+	Apt     apt.Definition `yaml:"apt"`
+	// The other stages may be absent.
+	Git       *git.Definition       `yaml:"git"`
+	Python    *python.Definition    `yaml:"python"`
+	Container *container.Definition `yaml:"container"`
 }
 
 // Chroots are lists of packages. Each chroot is resolved from the release's integrated repository.
@@ -119,21 +121,34 @@ func (d *Definition) validate() error {
 	if !strings.HasPrefix(d.URL, "http://") && !strings.HasPrefix(d.URL, "https://") || strings.HasSuffix(d.URL, "/") {
 		return spec.Errorf("$.url", "url %q: want an http or https URL without a slash at its end", d.URL)
 	}
-	for _, v := range []interface{ Validate() error }{&d.Apt, &d.Git, &d.Python, &d.Container} {
-		if err := v.Validate(); err != nil {
+	if err := d.Apt.Validate(); err != nil {
+		return err
+	}
+	if d.Git != nil {
+		if err := d.Git.Validate(); err != nil {
 			return err
 		}
+	}
+	if d.Python != nil {
+		if err := d.Python.Validate(); err != nil {
+			return err
+		}
+	}
+	if d.Container == nil {
+		return nil
+	}
+	if err := d.Container.Validate(); err != nil {
+		return err
 	}
 	return d.validateVenvs()
 }
 
 // validateVenvs checks what the container section says of the python section.
 func (d *Definition) validateVenvs() error {
-	known := make([]string, 0, len(d.Python.Venvs))
-	for name := range d.Python.Venvs {
-		known = append(known, name)
+	var known []string
+	if d.Python != nil {
+		known = slices.Sorted(maps.Keys(d.Python.Venvs))
 	}
-	slices.Sort(known)
 	for role, v := range d.Container.Variants {
 		for i, venv := range v.Venvs {
 			if !slices.Contains(known, venv) {

@@ -47,37 +47,41 @@ func (c Change) String() string {
 	}
 }
 
-// Lock resolves the release and writes its lock, and says what moved. What a lock that is there
-// pins, and its definition still asks for, stays; update lists what moves all the same: a stage
-// (apt, git, python), or the name of a mirror, a repository or a package.
+// Lock resolves the release, writes its lock, and says what moved. Without update everything moves.
+// With it, only what it lists does, be it a stage (apt, git, python) or the name of a mirror, a
+// repository or a Python package, and what the definition asks for otherwise than the old lock.
 func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Change, error) {
-	old := r.Lock
+	d, old := r.Definition, r.Lock
 	if old == nil {
-		old = &Lock{}
+		old, update = &Lock{}, nil
 	}
-	next := &Lock{Schema: lockSchema, Release: r.Name, Time: old.Time, SigningKey: old.SigningKey}
-	if err := l.checkNames(r, old, update); err != nil {
+	if err := checkNames(d, old, update); err != nil {
 		return nil, err
 	}
+	next := &Lock{Schema: lockSchema, Release: r.Name, Time: old.Time, SigningKey: old.SigningKey}
 	var err error
 	if next.SigningKey == "" {
 		if next.SigningKey, err = l.SigningKey(); err != nil {
 			return nil, fmt.Errorf("signing key: %w", err)
 		}
 	}
-	if next.Apt, err = l.Apt.Resolve(ctx, &r.Definition.Apt, old.Apt.Without(moved(update, "apt", slices.Collect(maps.Keys(r.Definition.Apt.Mirrors))))); err != nil {
+	if next.Apt, err = l.Apt.Resolve(ctx, &d.Apt, old.Apt, moved(update, "apt", d.Apt.Mirrors)); err != nil {
 		return nil, err
 	}
-	if next.Time.IsZero() {
+	if len(update) == 0 {
 		if next.Time, err = newest(next.Apt); err != nil {
 			return nil, err
 		}
 	}
-	if next.Git, err = l.Git.Resolve(ctx, &r.Definition.Git, old.Git, moved(update, "git", slices.Collect(maps.Keys(r.Definition.Git.Repositories)))); err != nil {
-		return nil, err
+	if d.Git != nil {
+		if next.Git, err = l.Git.Resolve(ctx, d.Git, old.Git, moved(update, "git", d.Git.Repositories)); err != nil {
+			return nil, err
+		}
 	}
-	if next.Python, err = l.python(ctx, r, next, old.Python, update); err != nil {
-		return nil, err
+	if d.Python != nil {
+		if next.Python, err = l.python(ctx, r, next, old, update); err != nil {
+			return nil, err
+		}
 	}
 	if err := next.write(r.LockPath); err != nil {
 		return nil, err
@@ -87,7 +91,7 @@ func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Chang
 }
 
 // python resolves the Python requirements in the build chroot of the new lock.
-func (l *Locker) python(ctx context.Context, r *Release, next *Lock, old *python.Lock, update []string) (*python.Lock, error) {
+func (l *Locker) python(ctx context.Context, r *Release, next, old *Lock, update []string) (*python.Lock, error) {
 	resolver := *l.Python
 	resolver.Chroot = func(ctx context.Context) (string, error) {
 		w := &wiring{Release: &Release{Name: r.Name, Definition: r.Definition, Lock: next, Dir: r.Dir, LockPath: r.LockPath}, up: l.Upstreams}
@@ -105,7 +109,7 @@ func (l *Locker) python(ctx context.Context, r *Release, next *Lock, old *python
 		}
 		return l.Engine.Unpacked(result.Nodes[chroot].Artifact)
 	}
-	return resolver.Resolve(ctx, &r.Definition.Python, old, update)
+	return resolver.Resolve(ctx, r.Definition.Python, old.Python, moved(update, "python", old.items()["python"]))
 }
 
 // newest returns the date of the newest mirror.
@@ -123,25 +127,26 @@ func newest(l *apt.Lock) (time.Time, error) {
 	return newest.UTC(), nil
 }
 
-// moved returns which of the names of a stage update asks for: all of them if it names the stage.
-func moved(update []string, stage string, names []string) []string {
-	if slices.Contains(update, stage) {
-		return names
-	}
-	var some []string
-	for _, u := range update {
-		if slices.Contains(names, u) {
-			some = append(some, u)
+// moved returns which of the names of a stage move: those that update lists, or all of them if it
+// lists the stage, or nothing at all.
+func moved[V any](update []string, stage string, names map[string]V) []string {
+	some := []string{}
+	for name := range names {
+		if len(update) == 0 || slices.Contains(update, stage) || slices.Contains(update, name) {
+			some = append(some, name)
 		}
 	}
+	slices.Sort(some)
 	return some
 }
 
 // checkNames refuses an update of what the release does not have.
-func (l *Locker) checkNames(r *Release, old *Lock, update []string) error {
+func checkNames(d *Definition, old *Lock, update []string) error {
 	known := []string{"apt", "git", "python"}
-	known = slices.AppendSeq(known, maps.Keys(r.Definition.Apt.Mirrors))
-	known = slices.AppendSeq(known, maps.Keys(r.Definition.Git.Repositories))
+	known = slices.AppendSeq(known, maps.Keys(d.Apt.Mirrors))
+	if d.Git != nil {
+		known = slices.AppendSeq(known, maps.Keys(d.Git.Repositories))
+	}
 	known = slices.AppendSeq(known, maps.Keys(old.items()["python"]))
 	for _, u := range update {
 		if !slices.Contains(known, u) {

@@ -59,122 +59,162 @@ type Upstreams struct {
 	PythonIndex *python.Index
 }
 
-// Graph returns the graph of the release's artifacts, as its lock pins them; only, if not empty,
-// lists the stages whose artifacts are goals.
+// Graph returns the graph of the release's artifacts, as its lock pins them. only, if not empty,
+// lists the stages whose artifacts are goals, or single nodes by name.
 func (r *Release) Graph(up Upstreams, only ...string) (*derive.Graph, error) {
 	if r.Lock == nil {
 		return nil, &DefinitionError{File: r.LockPath, Msg: "the release has no lock", Hint: "make it with rpcbuild lock " + r.Name}
 	}
-	for _, stage := range only {
-		if !slices.Contains(Stages, stage) {
-			return nil, &DefinitionError{File: "--only", Msg: fmt.Sprintf("unknown stage %q", stage), Hint: spec.Suggest(stage, Stages)}
-		}
-	}
-	w := &wiring{Release: r, up: up}
-	goals, err := w.goals()
-	if err != nil {
+	w := &wiring{Release: r, up: up, goals: make(map[string][]*derive.Node)}
+	if err := w.wire(); err != nil {
 		return nil, &DefinitionError{File: r.LockPath, Msg: err.Error(), Hint: "rpcbuild lock " + r.Name + " brings it up to date"}
 	}
-	var wanted []*derive.Node
+	var all []*derive.Node
 	for _, stage := range Stages {
-		if len(only) == 0 || slices.Contains(only, stage) {
-			wanted = append(wanted, goals[stage]...)
+		all = append(all, w.goals[stage]...)
+	}
+	g, err := derive.NewGraph(all...)
+	if err != nil || len(only) == 0 {
+		return g, err
+	}
+	var some []*derive.Node
+	for _, name := range only {
+		n := g.Node(name)
+		switch {
+		case slices.Contains(Stages, name):
+			some = append(some, w.goals[name]...)
+		case n != nil:
+			some = append(some, n)
+		default:
+			return nil, &DefinitionError{File: "--only", Msg: fmt.Sprintf("unknown stage or artifact %q", name), Hint: spec.Suggest(name, Stages)}
 		}
 	}
-	return derive.NewGraph(wanted...)
+	return derive.NewGraph(some...)
 }
 
 // wiring connects the kinds of one release.
 type wiring struct {
 	*Release
-	up       Upstreams
-	apt      *apt.Nodes
-	resolved *derive.Node // the base chroot's packages
-	base     *derive.Node // the base chroot
+	up    Upstreams
+	goals map[string][]*derive.Node // by stage
+
+	apt       *apt.Nodes
+	resolved  *derive.Node // the base chroot's packages
+	base      *derive.Node // the base chroot
+	toolsNode *derive.Node // made when first asked for
 }
 
 func (r *Release) spec() spec.Release {
 	return spec.Release{Name: r.Name, Distribution: r.Definition.Distribution, URL: r.Definition.URL, Time: r.Lock.Time.Unix()}
 }
 
-// goals returns the goals of each stage.
-func (w *wiring) goals() (map[string][]*derive.Node, error) {
-	d, rel := w.Definition, w.spec()
+// wire makes the nodes of all stages.
+func (w *wiring) wire() error {
+	d := w.Definition
 	if err := w.wireApt(); err != nil {
-		return nil, err
+		return err
 	}
-	goals := make(map[string][]*derive.Node)
-	if w.apt.Integrated != nil {
-		goals["apt"] = append(goals["apt"], w.apt.Integrated)
+	if w.base == nil && (d.Git != nil || d.Python != nil || d.Container != nil) {
+		return errors.New("git, python and container artifacts are built from the integrated apt repository, and apt.integrated is empty")
 	}
-	for _, dest := range slices.Sorted(maps.Keys(w.apt.Independent)) {
-		goals["apt"] = append(goals["apt"], w.apt.Independent[dest])
+	if d.Git != nil {
+		if err := w.wireGit(); err != nil {
+			return err
+		}
 	}
-	if w.base == nil {
-		return goals, nil
+	var venvs map[string]*derive.Node
+	if d.Python != nil {
+		var err error
+		if venvs, err = w.wirePython(); err != nil {
+			return err
+		}
 	}
-	tools := w.chroot("tools", d.Chroots.Tools)
-	_, gitRelease, err := d.Git.Nodes(w.Lock.Git, rel, tools)
-	if err != nil {
-		return nil, err
+	if d.Container != nil {
+		w.wireContainer(venvs)
 	}
-	goals["git"] = append(goals["git"], gitRelease)
-	gitNames := slices.Sorted(maps.Keys(d.Git.Repositories))
-	py, err := d.Python.Nodes(w.Lock.Python, rel, w.buildChroot(), w.up.PythonIndex.Locator, gitNames)
-	if err != nil {
-		return nil, err
-	}
-	goals["python"] = append(goals["python"], py.Release)
-	goals["container"], err = w.images(tools, py.Venvs)
-	return goals, err
+	return nil
 }
 
-// wireApt makes the nodes of the apt stage and of the base chroot.
+// wireApt makes the nodes of the apt stage, and of the base chroot.
 func (w *wiring) wireApt() error {
 	d := w.Definition
-	if w.Lock.Apt == nil {
-		return errors.New("the lock has no apt section")
-	}
 	var err error
 	w.apt, err = d.Apt.Nodes(w.Lock.Apt, w.spec(), func(mirror string) (string, error) {
 		return w.up.Archive(d.Apt.Mirrors[mirror])
 	})
-	if err != nil || w.apt.Integrated == nil {
+	if err != nil {
 		return err
 	}
-	w.resolved = apt.ResolveNode("resolve/base", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Chroots.Base}, nil)
-	w.base = container.Chroot("chroot/base", w.resolved, nil)
+	for _, dest := range slices.Sorted(maps.Keys(w.apt.Independent)) {
+		w.goals["apt"] = append(w.goals["apt"], w.apt.Independent[dest])
+	}
+	if w.apt.Integrated != nil {
+		w.goals["apt"] = append(w.goals["apt"], w.apt.Integrated)
+		w.resolved = apt.ResolveNode("resolve/base", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Chroots.Base})
+		w.base = container.Chroot("chroot/base", w.resolved, nil)
+	}
 	return nil
 }
 
-// packages returns the node of what packages add to the base.
-func (w *wiring) packages(name string, packages []string) *derive.Node {
-	return apt.ResolveNode("resolve/"+name, w.apt.Integrated, apt.Query{Packages: packages}, w.resolved)
+func (w *wiring) wireGit() error {
+	if w.Lock.Git == nil {
+		return errors.New("the lock has no git section")
+	}
+	release, err := w.Definition.Git.Nodes(w.Lock.Git, w.spec(), w.Dir, w.tools())
+	w.goals["git"] = append(w.goals["git"], release)
+	return err
 }
 
-// chroot returns the node of a root file system on top of the base.
-func (w *wiring) chroot(name string, packages []string) *derive.Node {
-	return container.Chroot("chroot/"+name, w.packages(name, packages), w.base)
+func (w *wiring) wirePython() (venvs map[string]*derive.Node, err error) {
+	if w.Lock.Python == nil {
+		return nil, errors.New("the lock has no python section")
+	}
+	var gitNames []string
+	if w.Definition.Git != nil {
+		gitNames = slices.Sorted(maps.Keys(w.Definition.Git.Repositories))
+	}
+	nodes, err := w.Definition.Python.Nodes(w.Lock.Python, w.spec(), w.buildChroot(), w.up.PythonIndex.Locator, gitNames)
+	if err != nil {
+		return nil, err
+	}
+	w.goals["python"] = append(w.goals["python"], nodes.Release)
+	return nodes.Venvs, nil
 }
 
-func (w *wiring) buildChroot() *derive.Node { return w.chroot("build", w.Definition.Python.Packages) }
-
-// images returns the nodes of all images, the base's first.
-func (w *wiring) images(tools *derive.Node, venvs map[string]*derive.Node) ([]*derive.Node, error) {
-	var images []*derive.Node
-	var like *derive.Node
-	for _, role := range append([]string{container.Default}, w.Definition.Container.Roles()...) {
-		v := w.Definition.Container.Role(role)
+// wireContainer makes the image of the default container, and those of the roles on top of it.
+func (w *wiring) wireContainer(venvs map[string]*derive.Node) {
+	d := w.Definition.Container
+	resolved := apt.ResolveNode("resolve/default", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Default.Packages})
+	base := container.Chroot("chroot/default", resolved, nil)
+	var like *derive.Node // the image whose compressed chunks the others share
+	for _, role := range d.Roles() {
+		v := d.Role(role)
+		added := apt.ResolveNode("resolve/"+role+"-role", w.apt.Integrated, apt.Query{Packages: v.Packages, Base: resolved})
 		inside := make(map[string]*derive.Node)
 		for _, name := range v.Venvs {
 			inside[name] = venvs[name]
 		}
-		c := container.Container(role, v, w.spec(), w.Lock.SigningKey, w.base, w.packages("container-"+role, v.Packages), inside)
-		image := container.Image(role, w.spec(), c, tools, like)
+		c := container.Container(role, v, w.spec(), w.Lock.SigningKey, base, added, inside)
+		image := container.Image(role, w.spec(), c, w.tools(), like)
 		if like == nil {
 			like = image
 		}
-		images = append(images, image)
+		w.goals["container"] = append(w.goals["container"], image)
 	}
-	return images, nil
+}
+
+// chroot returns the node of a root file system on top of the base.
+func (w *wiring) chroot(name string, packages []string) *derive.Node {
+	added := apt.ResolveNode("resolve/"+name, w.apt.Integrated, apt.Query{Packages: packages, Base: w.resolved})
+	return container.Chroot("chroot/"+name, added, w.base)
+}
+
+func (w *wiring) buildChroot() *derive.Node { return w.chroot("build", w.Definition.Python.Packages) }
+
+// tools returns the chroot whose programs pack git archives and compress images.
+func (w *wiring) tools() *derive.Node {
+	if w.toolsNode == nil {
+		w.toolsNode = w.chroot("tools", w.Definition.Chroots.Tools)
+	}
+	return w.toolsNode
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aptly-dev/aptly/deb"
 )
@@ -133,25 +134,24 @@ func (a HostArchive) distribution() bool {
 	return slices.Contains(parts, "debian") || slices.Contains(parts, "ubuntu")
 }
 
-// Archive returns a function that tells the archive URL of a mirror, as [Definition.Nodes] and
-// [Resolver] want it. host is called at most when a mirror asks for the machine's archive.
-func (d *Definition) Archive(host func() (HostArchives, error)) func(mirror string) (string, error) {
-	return func(mirror string) (string, error) {
-		m, ok := d.Mirrors[mirror]
-		if !ok {
-			return "", fmt.Errorf("mirror %s: not in the definition", mirror)
-		}
+// Archives returns a function that tells the URL of a mirror's archive, without a slash at its end.
+// The sources of the machine, below dir, are read when the first mirror asks for [Host]. The
+// function is safe for concurrent use.
+func Archives(dir string) func(Mirror) (string, error) {
+	read := sync.OnceValues(func() (HostArchives, error) { return ReadHostArchives(dir) })
+	return func(m Mirror) (string, error) {
 		if m.Archive != Host {
 			return strings.TrimSuffix(m.Archive, "/"), nil
 		}
-		h, err := host()
-		if err == nil {
-			var found string
-			if found, err = h.Find(m.Suite); err == nil {
-				return found, nil
-			}
+		h, err := read()
+		if err != nil {
+			return "", err
 		}
-		return "", fmt.Errorf("mirror %s: archive: host: %w (give this mirror a URL: archive: https://…)", mirror, err)
+		found, err := h.Find(m.Suite)
+		if err != nil {
+			return "", fmt.Errorf("archive of suite %s: %w (give the mirror a URL in its archive setting)", m.Suite, err)
+		}
+		return found, nil
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 type candidate struct {
 	deb.Package        // no more than Name, Version, Architecture, Source and Provides
 	raw         string // the entry
-	mirror      int    // which of the family's mirrors it is from
+	mirror      int    // which of its family's mirrors it is from
 
 	parsed *deb.Package
 }
@@ -77,7 +77,10 @@ func (c *candidate) filename() string {
 func (c *candidate) lock() (Package, error) {
 	size, _ := c.field("Size")
 	sum, _ := c.field("SHA256")
-	p := Package{Name: c.Name, Version: c.Version, Arch: c.Architecture, Filename: strings.TrimPrefix(c.filename(), "./"), SHA256: sum}
+	p := Package{ // clones, for the lock is not to keep the whole index in memory
+		Name: strings.Clone(c.Name), Version: strings.Clone(c.Version), Arch: strings.Clone(c.Architecture),
+		Filename: strings.Clone(strings.TrimPrefix(c.filename(), "./")), SHA256: strings.Clone(sum),
+	}
 	var err error
 	if p.Size, err = strconv.ParseInt(size, 10, 64); err != nil {
 		return p, fmt.Errorf("package %s: %q is not a size", p.ID(), size)
@@ -103,8 +106,9 @@ func eachField(raw string, fn func(field, value string, more bool)) (bad string)
 	return ""
 }
 
-// parseIndex splits a Packages file into candidates of the mirror.
-func parseIndex(content string, mirror int) ([]candidate, error) {
+// parseIndex splits a Packages file into candidates.
+func parseIndex(content string) ([]candidate, error) {
+	content = strings.ReplaceAll(content, "\r\n", "\n") // as aptly's reader does
 	list := make([]candidate, 0, len(content)/900)
 	for content != "" {
 		raw, rest, _ := strings.Cut(content, "\n\n")
@@ -112,7 +116,7 @@ func parseIndex(content string, mirror int) ([]candidate, error) {
 		if strings.Trim(raw, "\n") == "" {
 			continue
 		}
-		c := candidate{raw: raw, mirror: mirror}
+		c := candidate{raw: raw}
 		if err := c.parse(); err != nil {
 			return nil, err
 		}

@@ -78,7 +78,7 @@ func (p Package) check() error {
 		return fmt.Errorf("package %s: %q is not a version", p.Name, p.Version)
 	case !wordPattern.MatchString(p.Arch):
 		return fmt.Errorf("package %s: %q is not an architecture", p.Name, p.Arch)
-	case !strings.HasSuffix(p.Filename, ".deb"), path.IsAbs(p.Filename), path.Clean("/"+p.Filename) != "/"+strings.TrimPrefix(p.Filename, "./"):
+	case !strings.HasSuffix(p.Filename, ".deb"), path.IsAbs(p.Filename), path.Clean("/"+p.Filename) != "/"+p.Filename:
 		return fmt.Errorf("package %s: %q is not the path of a .deb", p.ID(), p.Filename)
 	}
 	_, err := p.Blob()

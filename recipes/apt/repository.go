@@ -3,8 +3,10 @@ package apt
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -111,6 +113,9 @@ func (r *repository) read(ctx context.Context, b *derive.Build) ([]entry, error)
 // readPackage reads the control file of a .deb, and refuses one that says to be another package.
 func readPackage(file string, p poolPackage) (*deb.Package, error) {
 	control, err := deb.GetControlFileFromDeb(file)
+	if errors.Is(err, exec.ErrNotFound) { // aptly leaves xz to the program
+		return nil, fmt.Errorf("read package %s: %w (install the Debian package xz-utils)", p.id(), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read package %s: %w", p.id(), err)
 	}

@@ -3,6 +3,7 @@ package apt
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-
-	"encoding/json"
 
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/store"
@@ -27,8 +26,6 @@ type Query struct {
 	Packages []string `json:"packages"`
 	// Essential asks for all that a system cannot do without: Essential: yes, Priority: required.
 	Essential bool `json:"essential"`
-	// Base, if any, is a resolve whose packages are there already: only what must be added is picked.
-	Base *derive.Node `json:"-"`
 }
 
 // Picked is one line of a resolve's packages.json, which is sorted by name.
@@ -50,9 +47,10 @@ type resolveParams struct {
 	Arch       string `json:"arch"`
 }
 
-// ResolveNode returns the node that picks packages from a repository of [Nodes]. It panics if
-// snapshot is another node.
-func ResolveNode(name string, snapshot *derive.Node, q Query) *derive.Node {
+// ResolveNode returns the node that picks packages from a repository of [Nodes]. Base, if not nil,
+// is another such node, whose packages are there already: only what must be added is picked. It
+// panics if snapshot is another node.
+func ResolveNode(name string, snapshot *derive.Node, q Query, base *derive.Node) *derive.Node {
 	r := snapshot.Params.(repository)
 	p := resolveParams{
 		Query: q, Repository: r.Prefix, Arch: r.native,
@@ -60,8 +58,8 @@ func ResolveNode(name string, snapshot *derive.Node, q Query) *derive.Node {
 	}
 	p.Packages = slices.Compact(slices.Sorted(slices.Values(q.Packages)))
 	inputs := map[string]derive.Input{"snapshot": {Node: snapshot}}
-	if q.Base != nil {
-		inputs["base"] = derive.Input{Node: q.Base}
+	if base != nil {
+		inputs["base"] = derive.Input{Node: base}
 	}
 	return &derive.Node{Name: name, Kind: resolveKind, Params: p, Inputs: inputs}
 }

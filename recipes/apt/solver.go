@@ -43,7 +43,7 @@ func newSolver(packages, arch string) (*solver, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := parseIndex(string(content), 0)
+	list, err := parseIndex(string(content))
 	if err != nil {
 		return nil, err
 	}

@@ -56,25 +56,24 @@ type Pin struct {
 	Refs map[string]string `json:"refs"`
 }
 
-// Nodes returns a node for each repository's archive, in the order of their names, and one for what
-// the release publishes. tools is a chroot that has git.
-func (d *Definition) Nodes(l *Lock, rel spec.Release, tools *derive.Node) (archives []*derive.Node, release *derive.Node, err error) {
-	inputs := make(map[string]derive.Input)
+// Nodes returns the node of what the release publishes: an archive of each repository, which has a
+// node of its own. recipesDir is what relative URLs are relative to; tools is a chroot that has git.
+func (d *Definition) Nodes(l *Lock, rel spec.Release, recipesDir string, tools *derive.Node) (*derive.Node, error) {
+	archives := make(map[string]derive.Input)
 	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
 		pin, ok := l.Repositories[name]
-		if !ok {
-			return nil, nil, fmt.Errorf("the lock has no git repository %s", name)
+		switch version := d.Repositories[name].Version; {
+		case !ok:
+			return nil, fmt.Errorf("the lock has no git repository %s", name)
+		case pin.Version != version:
+			return nil, fmt.Errorf("git repository %s: the lock is for version %s, the definition wants %s", name, pin.Version, version)
 		}
-		n := &derive.Node{
+		archives[name] = derive.Input{Node: &derive.Node{
 			Name: "git/" + name, Kind: archiveKind,
 			Params: archiveParams{Name: name, Pin: pin},
 			Inputs: map[string]derive.Input{"tools": {Node: tools, Unpack: true}},
-			Source: d.Repositories[name].URL,
-		}
-		archives = append(archives, n)
-		inputs[name] = derive.Input{Node: n}
+			Source: URL(recipesDir, d.Repositories[name].URL),
+		}}
 	}
-	return archives, &derive.Node{
-		Name: "git/release", Kind: releaseKind, Params: releaseParams{Release: rel.Name}, Inputs: inputs,
-	}, nil
+	return &derive.Node{Name: "git/release", Kind: releaseKind, Params: releaseParams{Release: rel.Name}, Inputs: archives}, nil
 }

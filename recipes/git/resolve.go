@@ -22,13 +22,13 @@ type Resolver struct {
 	RecipesDir string
 }
 
-// Resolve returns the lock of d. A repository whose pin in old has the version that d asks for is
-// taken from there, unless update has its name; old may be nil.
-func (r *Resolver) Resolve(ctx context.Context, d *Definition, old *Lock, update []string) (*Lock, error) {
+// Resolve returns the lock of d. What old, which may be nil, has stays as it is, unless the
+// definition asks for another version or move lists the repository.
+func (r *Resolver) Resolve(ctx context.Context, d *Definition, old *Lock, move []string) (*Lock, error) {
 	l := &Lock{Repositories: make(map[string]Pin)}
 	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
 		repo := d.Repositories[name]
-		if old != nil && !slices.Contains(update, name) {
+		if old != nil && !slices.Contains(move, name) {
 			if pin, ok := old.Repositories[name]; ok && pin.Version == repo.Version {
 				l.Repositories[name] = pin
 				continue

@@ -1,0 +1,130 @@
+package cache_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// lines is what each of several pushers adds to one index.
+const lines = 5
+
+// lineReleases are artifacts that each have a line in the shared index, to be pushed one by one.
+func lineReleases(t *testing.T, st *store.Store, who string) []cache.Release {
+	var rels []cache.Release
+	for i := range lines {
+		key := fmt.Sprintf("%s;%d", who, i)
+		it := add(t, st, "image/"+key, who, map[string]string{"f": key}, store.Manifest{
+			Publish: []store.Publication{{Path: "lxc-images/" + key, File: "f"}},
+			Lines:   []store.Line{{File: "meta/1.0/index-system", Key: key, Line: key + ";line"}},
+		})
+		rels = append(rels, cache.Release{Name: "r1", Lock: []byte("l"), Items: []cache.Item{it}})
+	}
+	return rels
+}
+
+func pushEach(t *testing.T, r *cache.Repo, st *store.Store, rels []cache.Release) {
+	for _, rel := range rels {
+		if _, err := r.Push(t.Context(), st, rel, cache.PushOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// wantLines checks that nothing of any pusher is lost.
+func wantLines(t *testing.T, dir string, pushers int) {
+	t.Helper()
+	index := read(t, dir, "meta/1.0/index-system")
+	if n := strings.Count(index, "\n"); n != pushers*lines {
+		t.Errorf("the index has %d lines, want %d", n, pushers*lines)
+	}
+	r := openRepo(t, dir, cache.Options{})
+	rel, err := r.Release(t.Context(), "r1")
+	if err != nil || len(rel.Items) != pushers*lines {
+		t.Errorf("the release has %d items, %v, want %d", len(rel.Items), err, pushers*lines)
+	}
+	wantAll(t, r, rel)
+}
+
+func TestPushersAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	const pushers = 8
+	var wg sync.WaitGroup
+	for i := range pushers {
+		st, r := openStore(t), openRepo(t, dir, cache.Options{})
+		rels := lineReleases(t, st, fmt.Sprintf("pusher%d", i))
+		wg.Go(func() { pushEach(t, r, st, rels) })
+	}
+	wg.Wait()
+	wantLines(t, dir, pushers)
+}
+
+// TestPusherProcess is one of the processes of TestPushersInProcesses.
+func TestPusherProcess(t *testing.T) {
+	dir := os.Getenv("TEST_PUSHER_REPO")
+	if dir == "" {
+		t.Skip("runs as a child of TestPushersInProcesses")
+	}
+	st := openStore(t)
+	pushEach(t, openRepo(t, dir, cache.Options{}), st, lineReleases(t, st, os.Getenv("TEST_PUSHER_NAME")))
+}
+
+func TestPushersInProcesses(t *testing.T) {
+	dir := t.TempDir()
+	const pushers = 4
+	var wg sync.WaitGroup
+	for i := range pushers {
+		wg.Go(func() {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPusherProcess$")
+			cmd.Env = append(os.Environ(), "TEST_PUSHER_REPO="+dir, fmt.Sprintf("TEST_PUSHER_NAME=process%d", i))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("pusher %d: %v\n%s", i, err, out)
+			}
+		})
+	}
+	wg.Wait()
+	wantLines(t, dir, pushers)
+}
+
+// Two pushers of one release at the same time upload it once, and both succeed.
+func TestPushSameAtOnce(t *testing.T) {
+	dir, st := t.TempDir(), openStore(t)
+	rel := sample(t, st)
+	var wg sync.WaitGroup
+	for range 4 {
+		r := openRepo(t, dir, cache.Options{})
+		wg.Go(func() {
+			if _, err := r.Push(t.Context(), st, rel, cache.PushOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	wantAll(t, openRepo(t, dir, cache.Options{}), rel)
+}
+
+// Lines that were in a consumer's index before the first push stay, and a new line of a key replaces
+// the old one.
+func TestIndexLines(t *testing.T) {
+	dir, st := t.TempDir(), openStore(t)
+	if err := os.WriteFile(dir+"/index", []byte("older;line\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := openRepo(t, dir, cache.Options{})
+	for i := range 2 {
+		line := fmt.Sprintf("b;line;%d", i)
+		it := add(t, st, "image/"+line, "a", map[string]string{"f": line}, store.Manifest{
+			Lines: []store.Line{{File: "index", Key: "b", Line: line}, {File: "index", Key: "a", Line: "a;line"}},
+		})
+		push(t, r, st, cache.Release{Name: "r1", Items: []cache.Item{it}}, cache.PushOptions{})
+	}
+	if got, want := read(t, dir, "index"), "a;line\nb;line;1\nolder;line\n"; got != want {
+		t.Errorf("index: %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// systemConfig is the machine's configuration file.
+const systemConfig = "/etc/rpcbuild/config.yaml"
+
+// A configFile is one configuration file. Relative paths in it are relative to its folder.
+type configFile struct {
+	// Store is the store's folder.
+	Store string `yaml:"store"`
+	// Repo lists the rpc-repos: the first is written to, all are read.
+	Repo []string `yaml:"repo"`
+	// Recipes is the folder of release definitions.
+	Recipes string `yaml:"recipes"`
+	// Jobs is how many builds run side by side; 0 means one a processor.
+	Jobs int `yaml:"jobs"`
+	// Upstreams maps the beginning of upstream URLs to what they are read from instead.
+	Upstreams map[string]string `yaml:"upstreams"`
+	// Builder is the name that realisations give this machine.
+	Builder string `yaml:"builder"`
+	// GPGPrivate is the file with the key that signs apt repositories, GPGPublic with its public part.
+	GPGPrivate string `yaml:"gpg_private"`
+	GPGPublic  string `yaml:"gpg_public"`
+
+	name string // the file's
+}
+
+// readConfig reads the configuration files that there are, the strongest first: the one that is
+// named, or else the user's own and the machine's. What the stronger one says of a key counts;
+// upstreams are put together, key by key.
+func readConfig(named string, h host) ([]*configFile, error) {
+	names := []string{filepath.Join(h.configDir(), "config.yaml"), systemConfig}
+	if named != "" {
+		names = []string{named}
+	}
+	var files []*configFile
+	for _, name := range names {
+		f, err := readConfigFile(name)
+		if errors.Is(err, fs.ErrNotExist) && named == "" {
+			continue
+		}
+		if err != nil {
+			return nil, usageError{err}
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func readConfigFile(name string) (*configFile, error) {
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	f := &configFile{name: name}
+	if err := yaml.UnmarshalWithOptions(content, f, yaml.Strict()); err != nil {
+		var y yaml.Error
+		if errors.As(err, &y) && y.GetToken() != nil {
+			at := y.GetToken().Position
+			return nil, fmt.Errorf("read configuration: %s:%d:%d: %s", name, at.Line, at.Column, y.GetMessage())
+		}
+		return nil, fmt.Errorf("read configuration: %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// values returns what the file says for a flag; nothing, if it says nothing.
+func (f *configFile) values(flag string) []string {
+	var values []string
+	switch flag {
+	case "store":
+		values = []string{f.path(f.Store)}
+	case "repo":
+		for _, r := range f.Repo {
+			values = append(values, f.path(r))
+		}
+	case "recipes":
+		values = []string{f.path(f.Recipes)}
+	case "builder":
+		values = []string{f.Builder}
+	case "gpg-private":
+		values = []string{f.path(f.GPGPrivate)}
+	case "gpg-public":
+		values = []string{f.path(f.GPGPublic)}
+	case "jobs":
+		if f.Jobs != 0 {
+			values = []string{strconv.Itoa(f.Jobs)}
+		}
+	}
+	if len(values) == 1 && values[0] == "" {
+		return nil
+	}
+	return values
+}
+
+func (f *configFile) path(p string) string {
+	if p == "" || filepath.IsAbs(p) || strings.Contains(p, "://") {
+		return p
+	}
+	return filepath.Join(filepath.Dir(f.name), p)
+}
+
+// upstreams puts the files' maps together.
+func upstreams(files []*configFile) map[string]string {
+	all := make(map[string]string)
+	for _, f := range files {
+		weaker := maps.Clone(f.Upstreams)
+		maps.Copy(weaker, all)
+		maps.Copy(all, weaker)
+	}
+	return all
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/derive/download"
+	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/git"
+	"github.com/rcbops/rpcbuild/recipes/python"
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// aptConfig is where this machine's apt has its sources.
+const aptConfig = "/etc/apt"
+
+// A session is what a verb works with: the store, the repos and the upstreams.
+type session struct {
+	*app
+	store  *store.Store
+	repos  []*cache.Repo // to read
+	client *download.Client
+	index  *python.Index
+}
+
+// open opens the store and the repos. The folder of the first repo is made if write is set and it
+// is missing. close must be called.
+func (a *app) open(write bool) (_ *session, err error) {
+	s := &session{app: a, client: download.New(a.upstreams)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.store, err = store.Open(a.storeFolder); err != nil {
+		return nil, fmt.Errorf("%w (--store names another folder)", err)
+	}
+	if s.index, err = python.NewIndex(s.client); err != nil {
+		return nil, err
+	}
+	for i, url := range a.repoURLs {
+		r, err := cache.Open(url, cache.Options{Create: write && i == 0, Dir: s.generationDir()})
+		if err != nil {
+			return nil, err
+		}
+		s.repos = append(s.repos, r)
+	}
+	return s, nil
+}
+
+// generationDir keeps what rpc-repos had when they were last asked.
+func (s *session) generationDir() string { return filepath.Join(s.store.Dir(), "generation") }
+
+// close lets go of everything and removes temporary files.
+func (s *session) close() {
+	for _, r := range s.repos {
+		r.Close()
+	}
+	if s.store != nil {
+		s.store.Close()
+	}
+}
+
+// engine returns an engine that asks every repo. One that does not answer is told of and left out.
+func (s *session) engine() *derive.Engine {
+	e := s.strictEngine()
+	for i, r := range s.repos {
+		e.Substituters[i] = &tolerant{Repo: r, w: s.err}
+	}
+	return e
+}
+
+// strictEngine returns an engine for which a repo that does not answer is an error.
+func (s *session) strictEngine() *derive.Engine {
+	e := &derive.Engine{Store: s.store, Kinds: recipes.Kinds(), Client: s.client, Tool: version(), Builder: s.name}
+	for _, r := range s.repos {
+		e.Substituters = append(e.Substituters, r)
+	}
+	return e
+}
+
+// upstreamsOf tells where the content that the release's lock pins is found.
+func (s *session) upstreamsOf(r *recipes.Release) recipes.Upstreams {
+	return recipes.Upstreams{Archive: r.Definition.Apt.Archive(hostArchives), PythonIndex: s.index}
+}
+
+func hostArchives() (apt.HostArchives, error) { return apt.ReadHostArchives(aptConfig) }
+
+// graph returns the graph of the release; only, if not empty, lists the stages that are wanted.
+func (s *session) graph(r *recipes.Release, only ...string) (*derive.Graph, error) {
+	return r.Graph(s.upstreamsOf(r), only...)
+}
+
+// locker returns what resolves the release's upstreams.
+func (s *session) locker(r *recipes.Release, e *derive.Engine, signingKey func() (string, error)) *recipes.Locker {
+	return &recipes.Locker{
+		Apt: &apt.Resolver{
+			RecipesDir: r.Dir, Client: s.client, Host: hostArchives, Now: time.Now,
+			Log: func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) },
+		},
+		Git:        &git.Resolver{RecipesDir: r.Dir},
+		Python:     &python.Resolver{RecipesDir: r.Dir, Client: s.client, Log: s.err},
+		Engine:     e,
+		Upstreams:  s.upstreamsOf(r),
+		SigningKey: signingKey,
+	}
+}
+
+// tolerant is a repo that, from when it did not answer on, has nothing.
+type tolerant struct {
+	*cache.Repo
+	w io.Writer
+
+	mu   sync.Mutex
+	down bool
+}
+
+func (t *tolerant) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Realisation, error) {
+	if t.isDown() {
+		return nil, nil
+	}
+	found, err := t.Repo.Lookup(ctx, drvs)
+	if t.lost(err) {
+		return nil, nil
+	}
+	return found, err
+}
+
+func (t *tolerant) Fetch(ctx context.Context, id store.ArtifactID, st *store.Store, progress func(int64)) (int64, error) {
+	notFound := fmt.Errorf("artifact %s: %w", id.Short(), store.ErrNotFound)
+	if t.isDown() {
+		return 0, notFound
+	}
+	n, err := t.Repo.Fetch(ctx, id, st, progress)
+	if t.lost(err) {
+		return n, notFound
+	}
+	return n, err
+}
+
+func (t *tolerant) isDown() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.down
+}
+
+// lost reports whether err says that the repo does not answer, and tells the user the first time.
+func (t *tolerant) lost(err error) bool {
+	if !errors.Is(err, cache.ErrUnreachable) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.down {
+		t.down = true
+		fmt.Fprintf(t.w, "rpcbuild: warning: going on without rpc-repo %s: %v\n", t.Repo, err)
+	}
+	return true
+}
