@@ -80,7 +80,7 @@ func (p *push) envelop(ctx context.Context, name string, text []byte, sign func(
 }
 
 // checkEnvelopes says what is wrong with the envelopes of a signed text, without a key: whether they
-// are there, and are around the text.
+// are there, and are around the text. A Release has no line that OpenPGP would escape.
 func (r *Repo) checkEnvelopes(ctx context.Context, name string, text []byte) error {
 	inRelease := path.Join(path.Dir(name), "InRelease")
 	b, err := r.read(ctx, inRelease, 2*envelopeLimit)

@@ -146,7 +146,7 @@ func TestEndlessBodies(t *testing.T) {
 		if err == nil {
 			_, err = r.Fetch(t.Context(), rel.Items[1].Artifact, openStore(t), nil)
 		}
-		if err == nil && part != "/release/" {
+		if err == nil {
 			t.Errorf("%s: no error", part)
 		}
 		r.Close()
@@ -157,7 +157,7 @@ func TestEndlessBodies(t *testing.T) {
 func TestCheckDeep(t *testing.T) {
 	for name, c := range map[string]struct {
 		glob   string
-		break_ func(string) error
+		damage func(string) error
 		item   int
 		want   cache.State
 	}{
@@ -176,7 +176,7 @@ func TestCheckDeep(t *testing.T) {
 			if err != nil || len(names) == 0 {
 				t.Fatal(names, err)
 			}
-			if err := c.break_(names[0]); err != nil {
+			if err := c.damage(names[0]); err != nil {
 				t.Fatal(err)
 			}
 			v, err := r.Check(t.Context(), rel.Items, true)

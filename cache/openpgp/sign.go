@@ -13,7 +13,7 @@ import (
 // apt's InRelease.
 func (k *Key) ClearSign(text []byte) ([]byte, error) {
 	if !bytes.HasSuffix(text, []byte("\n")) {
-		return nil, errors.New("clear-sign: the text has no end of line at its end, which would not be signed")
+		return nil, errors.New("clear-sign: the text has no end of line at its end")
 	}
 	signer, ok := k.entity.SigningKey(k.now())
 	if !ok {
@@ -24,7 +24,7 @@ func (k *Key) ClearSign(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clear-sign: %w", err)
 	}
-	_, err = w.Write(text)
+	_, err = w.Write(text[:len(text)-1]) // the end of the last line is part of the frame
 	if err := errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("clear-sign: %w", err)
 	}
@@ -50,7 +50,7 @@ func (k *Key) Verify(text, clear, detached []byte) error {
 	if block == nil {
 		return errors.New("verify: no clear-signed text")
 	}
-	if len(bytes.TrimSpace(rest)) > 0 || !bytes.Equal(block.Plaintext, text) {
+	if len(bytes.TrimSpace(rest)) > 0 || !bytes.Equal(append(block.Plaintext, '\n'), text) {
 		return errors.New("verify: the signature is around another text")
 	}
 	if _, err := block.VerifySignature(ring, k.config()); err != nil {

@@ -99,7 +99,7 @@ func (c *console) draw(b *bytes.Buffer) {
 	}
 	width, height := c.size()
 	for _, line := range c.view[:min(len(c.view), height-1)] {
-		line = cut(line, width)
+		line = cut(line, width-1) // a full line would wrap on some terminals
 		b.WriteString(line + "\n")
 		c.drawn = append(c.drawn, utf8.RuneCountInString(line))
 	}

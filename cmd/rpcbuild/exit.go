@@ -70,7 +70,7 @@ func printError(w io.Writer, err error) {
 	if err == nil || errors.As(err, &reported) {
 		return
 	}
-	fmt.Fprintf(w, "rpcbuild: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	fmt.Fprintf(w, "rpcbuild: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  "))
 }
 
 // firstError returns the first error that is one.

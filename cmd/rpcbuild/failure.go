@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -103,4 +104,17 @@ func unreported(err error, reported []error) error {
 		left = append(left, unreported(e, reported))
 	}
 	return errors.Join(left...)
+}
+
+// conclude returns the error that a verb ends with, after printing what no event told of. Its code
+// stays.
+func (r *reporter) conclude(what string, err error) error {
+	if err == nil || len(r.act.errors) == 0 || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if left := unreported(err, r.act.errors); left != nil {
+		printError(r.err, left)
+	}
+	fmt.Fprintf(r.err, "rpcbuild: %s: %s\n", what, r.act.total().sentence())
+	return reportedError{err}
 }

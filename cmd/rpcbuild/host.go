@@ -41,23 +41,12 @@ func (h host) base(variable, below string) string {
 	return filepath.Join(h.home, below)
 }
 
-// version returns the module version that the program was built as, or the commit.
+// version returns the version of the module that the program was built from: a tag's, or one with
+// the commit in it.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	v := "devel"
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			v += "-" + s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			v += "+dirty"
-		}
-	}
-	return v
+	return info.Main.Version
 }

@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"sync"
 	"syscall"
-
-	"os"
 )
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends; the second one ends the

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"math"
 
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/store"
@@ -44,7 +45,7 @@ type jsonEvent struct {
 func (j *jsonLines) event(ev derive.Event) {
 	line := jsonEvent{
 		Name: ev.Node.Name, Kind: ev.Node.Kind, Drv: ev.Drv, Artifact: ev.Artifact,
-		Outcome: ev.Outcome, Seconds: ev.Seconds, Bytes: ev.Bytes, Log: ev.Log,
+		Outcome: ev.Outcome, Seconds: milliseconds(ev.Seconds), Bytes: ev.Bytes, Log: ev.Log,
 	}
 	switch ev.Type {
 	case derive.Start:
@@ -58,3 +59,6 @@ func (j *jsonLines) event(ev derive.Event) {
 	}
 	j.write(line)
 }
+
+// milliseconds rounds seconds to what is worth reading.
+func milliseconds(s float64) float64 { return math.Round(s*1000) / 1000 }

@@ -100,7 +100,7 @@ func (a *app) signer(o keyOptions, lock *recipes.Lock) cache.Signer {
 // absentKey is a [cache.Signer] that says why it cannot sign.
 type absentKey struct{ err error }
 
-func (k absentKey) Keyring([]byte) ([]byte, error)        { return nil, k.err }
-func (k absentKey) ClearSign([]byte) ([]byte, error)      { return nil, k.err }
-func (k absentKey) DetachSign([]byte) ([]byte, error)     { return nil, k.err }
-func (k absentKey) Verify(text, clear, det []byte) error  { return k.err }
+func (k absentKey) Keyring([]byte) ([]byte, error)       { return nil, k.err }
+func (k absentKey) ClearSign([]byte) ([]byte, error)     { return nil, k.err }
+func (k absentKey) DetachSign([]byte) ([]byte, error)    { return nil, k.err }
+func (k absentKey) Verify(text, clear, det []byte) error { return k.err }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,9 +16,11 @@ type reporter struct {
 	act  *activity
 	view view
 	json *jsonLines // nil: not asked for
+	err  *console
 
-	done   chan struct{}
-	ticker sync.WaitGroup
+	stopped bool // the user interrupted it: what that ends did not fail
+	done    chan struct{}
+	ticker  sync.WaitGroup
 }
 
 // A view shows an activity. The reporter calls one method at a time.
@@ -32,7 +36,7 @@ type view interface {
 // newReporter starts reporting: a live view on a terminal, lines elsewhere. close must be called.
 func newReporter(title string, s streams, json *jsonLines) *reporter {
 	act := newActivity(title, time.Now)
-	r := &reporter{act: act, json: json, done: make(chan struct{})}
+	r := &reporter{act: act, json: json, err: s.err, done: make(chan struct{})}
 	every := time.Second
 	if s.err.isTerminal() {
 		r.view, every = &liveView{activity: act, console: s.err}, 100*time.Millisecond
@@ -74,6 +78,13 @@ func (r *reporter) expect(g *derive.Graph) {
 func (r *reporter) event(ev derive.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ev.Type == derive.Fail && errors.Is(ev.Err, context.Canceled) {
+		r.stopped = true
+		return
+	}
+	if r.stopped && ev.Outcome == derive.Skipped {
+		return
+	}
 	r.act.add(ev)
 	if r.json != nil {
 		r.json.event(ev)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -168,28 +169,16 @@ func (r *realizing) finish(err error) error {
 		r.lines.write(jsonRealized{
 			Event: "summary", Release: r.release.Name,
 			Built: c[derive.Built], Fetched: c[derive.Fetched], Reused: c[derive.Reused],
-			Failed: c[derive.Failed], Skipped: c[derive.Skipped], Seconds: time.Since(r.start).Seconds(),
+			Failed: c[derive.Failed], Skipped: c[derive.Skipped], Seconds: milliseconds(time.Since(r.start).Seconds()),
 			DownloadedBytes: act.downloaded(), UploadedBytes: r.pushed.Bytes,
 		})
 		err = firstError(err, r.lines.err)
 	}
-	if len(act.outcomes) > 0 {
+	if len(act.outcomes) > 0 && !errors.Is(err, context.Canceled) {
 		err = firstError(err, act.writeTable(table))
 	}
 	if err == nil && r.push {
 		fmt.Fprintf(table, "pushed to %s: %s\n", r.repos[0], pushSentence(r.pushed))
 	}
-	return r.conclude(err, c)
-}
-
-// conclude keeps of the error what no event told of; its code stays.
-func (r *realizing) conclude(err error, c counts) error {
-	if err == nil || len(r.reporter.act.errors) == 0 {
-		return err
-	}
-	if left := unreported(err, r.reporter.act.errors); left != nil {
-		printError(r.err, left)
-	}
-	fmt.Fprintf(r.err, "rpcbuild: realize %s: %d failed, %d skipped\n", r.release.Name, c[derive.Failed], c[derive.Skipped])
-	return reportedError{err}
+	return r.reporter.conclude("realize "+r.release.Name, err)
 }

@@ -16,11 +16,11 @@ type app struct {
 	streams
 	host
 
-	config    string // names a configuration file
+	config      string // names a configuration file
 	storeFolder string
-	repoURLs []string
-	recipes   string
-	upstreams map[string]string
+	repoURLs    []string
+	recipes     string
+	upstreams   map[string]string
 
 	started bool // a verb runs: what went wrong before is the command line's fault
 }

@@ -28,13 +28,15 @@ type session struct {
 	store  *store.Store
 	repos  []*cache.Repo // to read
 	client *download.Client
-	index  *python.Index
+	// archive and index tell where upstreams are for this machine.
+	archive func(apt.Mirror) (string, error)
+	index   *python.Index
 }
 
 // open opens the store and the repos. The folder of the first repo is made if write is set and it
 // is missing. close must be called.
 func (a *app) open(write bool) (_ *session, err error) {
-	s := &session{app: a, client: download.New(a.upstreams)}
+	s := &session{app: a, client: download.New(a.upstreams), archive: apt.Archives(aptConfig)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -87,29 +89,27 @@ func (s *session) strictEngine() *derive.Engine {
 	return e
 }
 
-// upstreamsOf tells where the content that the release's lock pins is found.
-func (s *session) upstreamsOf(r *recipes.Release) recipes.Upstreams {
-	return recipes.Upstreams{Archive: r.Definition.Apt.Archive(hostArchives), PythonIndex: s.index}
+// upstreamsNow tells where the content that a lock pins is found.
+func (s *session) upstreamsNow() recipes.Upstreams {
+	return recipes.Upstreams{Archive: s.archive, PythonIndex: s.index}
 }
-
-func hostArchives() (apt.HostArchives, error) { return apt.ReadHostArchives(aptConfig) }
 
 // graph returns the graph of the release; only, if not empty, lists the stages that are wanted.
 func (s *session) graph(r *recipes.Release, only ...string) (*derive.Graph, error) {
-	return r.Graph(s.upstreamsOf(r), only...)
+	return r.Graph(s.upstreamsNow(), only...)
 }
 
 // locker returns what resolves the release's upstreams.
 func (s *session) locker(r *recipes.Release, e *derive.Engine, signingKey func() (string, error)) *recipes.Locker {
 	return &recipes.Locker{
 		Apt: &apt.Resolver{
-			RecipesDir: r.Dir, Client: s.client, Host: hostArchives, Now: time.Now,
+			RecipesDir: r.Dir, Client: s.client, Archive: s.archive, Now: time.Now,
 			Log: func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) },
 		},
 		Git:        &git.Resolver{RecipesDir: r.Dir},
 		Python:     &python.Resolver{RecipesDir: r.Dir, Client: s.client, Log: s.err},
 		Engine:     e,
-		Upstreams:  s.upstreamsOf(r),
+		Upstreams:  s.upstreamsNow(),
 		SigningKey: signingKey,
 	}
 }

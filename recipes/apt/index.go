@@ -17,7 +17,7 @@ import (
 type candidate struct {
 	deb.Package        // no more than Name, Version, Architecture, Source and Provides
 	raw         string // the entry
-	mirror      int    // which of its family's mirrors it is from
+	mirror      string // where it is from
 
 	parsed *deb.Package
 }
@@ -216,7 +216,8 @@ func (ix *index) add(c *candidate) error {
 		}
 		a, _ := other.field("SHA256")
 		if b, _ := c.field("SHA256"); a != b && other.mirror != c.mirror {
-			return fmt.Errorf("package %s: its mirrors have different content: %s and %s", c.GetFullName(), a, b)
+			return fmt.Errorf("package %s: mirrors %s and %s have it with different content: %s and %s",
+				c.GetFullName(), other.mirror, c.mirror, a, b)
 		}
 		return nil
 	}

@@ -134,9 +134,9 @@ func (r *repository) link(entries []entry, root string) error {
 	taken := make(map[string]bool, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		pool, err := e.PoolDirectory()
+		pool, err := poolDir(e.GetField("$Source"))
 		if err != nil {
-			return err
+			return fmt.Errorf("package %s: %w", e.GetFullName(), err)
 		}
 		e.filename = path.Join("pool", r.Component, pool, filepath.Base(e.file))
 		if taken[e.filename] { // file names lack the epoch of a version
@@ -152,6 +152,19 @@ func (r *repository) link(entries []entry, root string) error {
 		}
 	}
 	return nil
+}
+
+// poolDir returns the folder of a source package as Debian's pool has it. aptly's own function
+// panics on a source named lib, and lets one named ../x out of the pool.
+func poolDir(source string) (string, error) {
+	if !namePattern.MatchString(source) {
+		return "", fmt.Errorf("%q is not the name of a source package", source)
+	}
+	initial := source[:1]
+	if strings.HasPrefix(source, "lib") && len(source) > 3 {
+		initial = source[:4]
+	}
+	return path.Join(initial, source), nil
 }
 
 // publish names every file of the output at its own path, and at the alias.

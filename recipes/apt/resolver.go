@@ -105,24 +105,25 @@ func each(ctx context.Context, family []*upstream, fn func(context.Context, *ups
 
 // pick evaluates the filter of a family and gives each mirror's lock what came from it.
 func pick(family []*upstream) error {
+	base := family[0]
 	lists := make([][]candidate, len(family))
+	from := make(map[string]*upstream, len(family))
 	for i, u := range family {
-		lists[i] = u.list
+		lists[i], from[u.name] = u.list, u
 		for j := range u.list {
-			u.list[j].mirror = i
+			u.list[j].mirror = u.name
 		}
 	}
-	base := family[0]
 	ix, err := newIndex(lists...)
 	if err != nil {
-		return fmt.Errorf("mirror %s: %w", base.name, err)
+		return err
 	}
 	chosen, err := ix.filter(base.mirror, base.lock.Architectures, len(family) > 1)
 	if err != nil {
 		return fmt.Errorf("mirror %s: %w", base.name, err)
 	}
 	for c := range chosen {
-		u := family[c.mirror]
+		u := from[c.mirror]
 		p, err := c.lock()
 		if err != nil {
 			return fmt.Errorf("mirror %s: %w", u.name, err)

@@ -73,7 +73,7 @@ func (u *upstream) readRelease(ctx context.Context, k *keyring) (signed, text []
 		return nil, nil, err
 	}
 	if text, u.lock.SignedBy, err = k.clearsigned(signed, u.Now()); err != nil {
-		return nil, nil, fmt.Errorf("verify %s: %w", at, err)
+		return nil, nil, &SignatureError{at, err}
 	}
 	return signed, text, nil
 }
@@ -89,7 +89,7 @@ func (u *upstream) readDetached(ctx context.Context, k *keyring) ([]byte, error)
 		return nil, err
 	}
 	if u.lock.SignedBy, err = k.detached(text, signature, u.Now()); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", at, err)
+		return nil, &SignatureError{at, err}
 	}
 	return text, nil
 }

@@ -21,6 +21,17 @@ import (
 // aptly's verifier is not used: it prints to standard output, wants its keyrings as files, and
 // accepts a signature that it has no key for beside one that it has without saying which was good.
 
+// A SignatureError says that a file is not signed by whom it should be.
+type SignatureError struct {
+	URL string
+	Err error
+}
+
+func (e *SignatureError) Error() string { return fmt.Sprintf("verify %s: %v", e.URL, e.Err) }
+
+// Unwrap returns what is wrong with the signature.
+func (e *SignatureError) Unwrap() error { return e.Err }
+
 // A keyring is the public keys that may sign a mirror.
 type keyring struct {
 	name string

@@ -33,6 +33,9 @@ type Definition struct {
 	Packages []string `yaml:"packages" json:"packages"`
 	// Binary names projects whose compiled wheel is upstream's, where it would be built otherwise.
 	Binary []string `yaml:"binary" json:"binary,omitempty"`
+	// Pure names projects that may be without compiled code, because only a special build of
+	// theirs has it: upstream's pure wheel is taken, or else what the source gives.
+	Pure []string `yaml:"pure" json:"pure,omitempty"`
 }
 
 // A Venv is one service's virtual environment.
@@ -75,9 +78,25 @@ func (d *Definition) Validate() error {
 			return spec.Errorf(fmt.Sprintf("$.python.packages[%d]", i), "%q is not the name of a Debian package", p)
 		}
 	}
-	for i, p := range d.Binary {
-		if !projectPattern.MatchString(p) {
-			return spec.Errorf(fmt.Sprintf("$.python.binary[%d]", i), "%q is not the name of a project", p)
+	return d.validateOverrides()
+}
+
+// validateOverrides checks what is said of projects by name.
+func (d *Definition) validateOverrides() error {
+	for _, list := range []struct {
+		name     string
+		projects []string
+	}{{"binary", d.Binary}, {"pure", d.Pure}} {
+		for i, p := range list.projects {
+			at := fmt.Sprintf("$.python.%s[%d]", list.name, i)
+			switch {
+			case !projectPattern.MatchString(p):
+				return spec.Errorf(at, "%q is not the name of a project", p)
+			case names(list.projects[:i], normalize(p)):
+				return spec.Errorf(at, "%s is listed twice", p)
+			case list.name == "pure" && names(d.Binary, normalize(p)):
+				return spec.Errorf(at, "%s is listed under binary, too", p)
+			}
 		}
 	}
 	return nil
@@ -114,9 +133,9 @@ func below(name string) bool {
 	return !path.IsAbs(name) && path.Clean(name) == name && name != ".." && !strings.HasPrefix(name, "../")
 }
 
-// binary reports whether upstream's compiled wheel of the project is taken.
-func (d *Definition) binary(project string) bool {
-	return slices.ContainsFunc(d.Binary, func(p string) bool { return normalize(p) == project })
+// names reports whether a list of projects, in any spelling, has the normalized name.
+func names(list []string, project string) bool {
+	return slices.ContainsFunc(list, func(p string) bool { return normalize(p) == project })
 }
 
 // Digest is the SHA-256 of the definition and of the content of its constraints.

@@ -20,6 +20,7 @@ type Lock struct {
 	Constraints      digest.Digest `json:"constraints"` // of the file's content
 	BuildConstraints []string      `json:"build_constraints,omitempty"`
 	Binary           []string      `json:"binary,omitempty"`
+	Pure             []string      `json:"pure,omitempty"`
 
 	// Python is the version that was resolved for, such as 3.13.
 	Python string `json:"python"`
@@ -104,6 +105,8 @@ func (l *Lock) difference(d *Definition, constraints digest.Digest) string {
 		return "build_constraints"
 	case !slices.Equal(l.Binary, d.Binary):
 		return "binary"
+	case !slices.Equal(l.Pure, d.Pure):
+		return "pure"
 	case !slices.Equal(sortedKeys(l.Venvs), sortedKeys(d.Venvs)):
 		return "venvs"
 	}

@@ -73,7 +73,7 @@ func (r *Resolver) resolve(ctx context.Context, d *Definition, old *Lock, update
 	s := &resolution{
 		def: d, constraints: strings.Split(strings.TrimSpace(string(constraints)), "\n"), pip: pip, client: r.Client,
 		index: newIndex(r.Client, config, pip.defaultIndex), old: old, update: make(map[string]bool),
-		lock: &Lock{Constraints: sum, BuildConstraints: d.BuildConstraints, Binary: d.Binary, Venvs: make(map[string]VenvLock)},
+		lock: &Lock{Constraints: sum, BuildConstraints: d.BuildConstraints, Binary: d.Binary, Pure: d.Pure, Venvs: make(map[string]VenvLock)},
 		have: make(map[string]bool), tools: make(map[string]*toolSet),
 	}
 	for _, name := range update {
@@ -185,13 +185,11 @@ func (s *resolution) fresh(chosen []choice) []choice {
 
 // keeps reports whether the definition would still come to what the old lock has of a package.
 func (s *resolution) keeps(p Package) bool {
-	if s.update[p.Name] {
+	binary, pure := names(s.def.Binary, p.Name), names(s.def.Pure, p.Name)
+	switch {
+	case s.update[p.Name], pure != names(s.old.Pure, p.Name), binary != names(s.old.Binary, p.Name):
 		return false
-	}
-	if !p.Build {
-		return isPureWheel(p.File.Name) || s.def.binary(p.Name)
-	}
-	if s.def.binary(p.Name) || !slices.Equal(s.old.BuildConstraints, s.def.BuildConstraints) {
+	case p.Build && !slices.Equal(s.old.BuildConstraints, s.def.BuildConstraints):
 		return false
 	}
 	return !slices.ContainsFunc(p.Requires, func(id string) bool {
@@ -235,26 +233,21 @@ func (s *resolution) files(ctx context.Context, chosen []choice, tool bool) ([]P
 // file takes a wheel that is pure or, where the definition says so, compiled by upstream, and
 // otherwise the source. A tool, which no service holds, is taken as a pure wheel where there is one,
 // even if it would be faster compiled.
-func (s *resolution) file(ctx context.Context, c choice, tool bool) (Package, error) {
-	p := Package{Name: c.Name, Version: c.Version}
-	var err error
-	switch {
-	case isSource(c.File):
-		p.Build = true
-		p.File, err = s.index.lookup(ctx, c.Name, c.File, c.SHA256)
-		return p, err
-	case isPureWheel(c.File), s.def.binary(c.Name):
+func (s *resolution) file(ctx context.Context, c choice, tool bool) (p Package, err error) {
+	p = Package{Name: c.Name, Version: c.Version, Build: isSource(c.File)}
+	if p.Build || isPureWheel(c.File) || names(s.def.Binary, c.Name) {
 		p.File, err = s.index.lookup(ctx, c.Name, c.File, c.SHA256)
 		return p, err
 	}
-	if tool {
+	pure := names(s.def.Pure, c.Name)
+	if tool || pure {
 		f, ok, err := s.index.pureWheel(ctx, c.Name, c.Version)
 		if ok || err != nil {
 			p.File = f
 			return p, err
 		}
 	}
-	p.Build, p.Compiled = true, true
+	p.Build, p.Compiled = true, !pure
 	p.File, err = s.index.source(ctx, c.Name, c.Version)
 	return p, err
 }

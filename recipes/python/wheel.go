@@ -120,7 +120,7 @@ func finishWheel(b *derive.Build, p wheelParams, built string, when time.Time) e
 	case tags.Platform != "any" && tags.Platform != "linux_"+p.Machine:
 		return fmt.Errorf("%s is for the platform %s, want linux_%s", name, tags.Platform, p.Machine)
 	case p.Compiled && !info.Native:
-		return fmt.Errorf("%s holds no compiled code, while upstream's wheel does: something that it is compiled with is missing in the build chroot; see the log", name)
+		return fmt.Errorf("%s holds no compiled code, while upstream's wheel does: the build chroot lacks what it is compiled with (add to packages; or list %s under pure to have it so)", name, p.Project)
 	}
 	b.Publish(publishWheel(p.Platform, p.Project, name, name)...)
 	return nil

@@ -78,7 +78,7 @@ func (s Suite) pool(dir string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		name := path.Join("pool", "main", d.Name[:1], d.Name, d.File())
+		name := path.Join("pool", "main", d.Name, d.Version, d.File())
 		if err := write(filepath.Join(dir, filepath.FromSlash(name)), content); err != nil {
 			return nil, err
 		}
