@@ -1,12 +1,14 @@
 package cache_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/store"
@@ -75,21 +77,59 @@ func TestPusherProcess(t *testing.T) {
 	pushEach(t, openRepo(t, dir, cache.Options{}), st, lineReleases(t, st, os.Getenv("TEST_PUSHER_NAME")))
 }
 
+// pusher returns the command of a process that pushes lineReleases.
+func pusher(t *testing.T, dir, who string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPusherProcess$")
+	cmd.Env = append(os.Environ(), "TEST_PUSHER_REPO="+dir, "TEST_PUSHER_NAME="+who)
+	return cmd
+}
+
 func TestPushersInProcesses(t *testing.T) {
 	dir := t.TempDir()
 	const pushers = 4
 	var wg sync.WaitGroup
 	for i := range pushers {
+		cmd := pusher(t, dir, fmt.Sprintf("process%d", i))
 		wg.Go(func() {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPusherProcess$")
-			cmd.Env = append(os.Environ(), "TEST_PUSHER_REPO="+dir, fmt.Sprintf("TEST_PUSHER_NAME=process%d", i))
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("pusher %d: %v\n%s", i, err, out)
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}
 	wg.Wait()
 	wantLines(t, dir, pushers)
+}
+
+// A process that is killed while it pushes leaves nothing half there and nothing locked.
+func TestPushKilled(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 12 {
+		cmd := pusher(t, dir, "killed")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(20+15*i) * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		cmd.Wait()
+		r := openRepo(t, dir, cache.Options{})
+		rel, err := r.Release(t.Context(), "r1")
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, r, rel)
+		if s, err := r.Pull(t.Context(), openStore(t), rel, nil); err != nil || s.Artifacts != len(rel.Items) {
+			t.Errorf("pull after kill %d: %+v, %v, want %d artifacts", i, s, err, len(rel.Items))
+		}
+	}
+	if out, err := pusher(t, dir, "killed").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	wantLines(t, dir, 1)
 }
 
 // Two pushers of one release at the same time upload it once, and both succeed.

@@ -44,9 +44,10 @@ func (p *push) sign(ctx context.Context, name string, release store.Blob) error 
 	if p.signed(ctx, text, inRelease, detached) {
 		return nil
 	}
-	return errors.Join(
-		p.envelop(ctx, detached, text, signer.DetachSign),
-		p.envelop(ctx, inRelease, text, signer.ClearSign))
+	if err := p.envelop(ctx, detached, text, signer.DetachSign); err != nil {
+		return err
+	}
+	return p.envelop(ctx, inRelease, text, signer.ClearSign)
 }
 
 func (p *push) text(ctx context.Context, b store.Blob) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -27,9 +28,10 @@ func (p *push) publishNames(ctx context.Context) error {
 }
 
 // publishOrder sorts publications into steps: files, links to them, the indexes that a signed file
-// names, and last the signed files. Below a signed file's folder, what has its digest for a name
-// (by-hash) is a file like any other: no reader looks for it before the signed file names it.
-func publishOrder(all []store.Publication) [4][]store.Publication {
+// names, the signed files, and last links to what came in the two steps before, in the same order.
+// Below a signed file's folder, what has its digest for a name (by-hash) is a file like any other:
+// no reader looks for it before the signed file names it.
+func publishOrder(all []store.Publication) [6][]store.Publication {
 	var signed []string
 	for _, pub := range all {
 		if pub.Sign != "" {
@@ -44,7 +46,7 @@ func publishOrder(all []store.Publication) [4][]store.Publication {
 		}
 		return false
 	}
-	var steps [4][]store.Publication
+	var steps [6][]store.Publication
 	for _, pub := range all {
 		step := 0
 		switch {
@@ -52,6 +54,10 @@ func publishOrder(all []store.Publication) [4][]store.Publication {
 			step = 3
 		case index(pub.Path):
 			step = 2
+		case slices.Contains(signed, path.Dir(pub.Link)+"/"): // the signed file, or an envelope of it
+			step = 5
+		case index(pub.Link):
+			step = 4
 		case pub.Link != "":
 			step = 1
 		}

@@ -88,32 +88,43 @@ func (r *Repo) readNewest(ctx context.Context, held *snapshot) (*snapshot, error
 	return r.load(ctx, p)
 }
 
-// load returns the generation that p names, from the folder of the last one if it is that.
+// load returns the generation that p names.
 func (r *Repo) load(ctx context.Context, p pointer) (*snapshot, error) {
+	b, err := r.generation(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := parseGeneration(b)
+	if err != nil {
+		return nil, r.wrong(generationPath(p.Generation), err)
+	}
+	return &snapshot{p, rows}, nil
+}
+
+// generation returns the verified text of a generation, from the folder of the last one if it is
+// that.
+func (r *Repo) generation(ctx context.Context, p pointer) ([]byte, error) {
 	kept := r.keptGeneration()
 	if kept != "" {
-		b, err := os.ReadFile(kept)
-		if err == nil && digest.FromBytes(b).Encoded() == p.Generation {
-			rows, err := parseGeneration(b)
-			return &snapshot{p, rows}, err
+		if b, err := os.ReadFile(kept); err == nil && digest.FromBytes(b).Encoded() == p.Generation {
+			return b, nil
 		}
 	}
 	path := generationPath(p.Generation)
 	b, err := r.read(ctx, path, p.Size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, r.wrong(currentPath, fmt.Errorf("it names a generation that is not there: %w", err))
+	}
 	if err != nil {
 		return nil, err
 	}
 	if got := digest.FromBytes(b).Encoded(); got != p.Generation {
 		return nil, r.wrong(path, fmt.Errorf("its SHA-256 is %s", got))
 	}
-	rows, err := parseGeneration(b)
-	if err != nil {
-		return nil, r.wrong(path, err)
-	}
 	if kept != "" {
 		keep(kept, b)
 	}
-	return &snapshot{p, rows}, nil
+	return b, nil
 }
 
 // keptGeneration returns the name of this repo's generation in the folder of [Options].Dir.

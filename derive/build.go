@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -242,7 +243,7 @@ func (b *building) spawn(ctx context.Context, dir string) (*buildResult, error) 
 	}
 	content, err := os.ReadFile(filepath.Join(dir, resultFile))
 	if err != nil {
-		return nil, fmt.Errorf("the build process left no result: %w", errors.Join(runErr, err))
+		return nil, fmt.Errorf("the build process left no result: %w", cmp.Or(runErr, err))
 	}
 	var result buildResult
 	if err := json.Unmarshal(content, &result); err != nil {

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rcbops/rpcbuild/store"
 )
 
 // RunBuild is a whole build process: it runs the build that lies in dir and leaves output and
@@ -93,5 +91,5 @@ func isolate() error {
 // NewBuild returns a build whose folders are given: inputs holds a folder for each input of drv,
 // output and scratch are empty.
 func NewBuild(drv *Derivation, inputs, output, scratch string, log io.Writer) *Build {
-	return &Build{Drv: drv, Output: output, Scratch: scratch, Log: log, inputs: inputs, manifest: store.Manifest{}}
+	return &Build{Drv: drv, Output: output, Scratch: scratch, Log: log, inputs: inputs}
 }

@@ -6,6 +6,7 @@ package derive
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/rcbops/rpcbuild/store"
@@ -45,6 +46,14 @@ func DecodeDerivation(b []byte) (*Derivation, error) {
 	}
 	if d.Schema != schema {
 		return nil, fmt.Errorf("decode derivation: schema %d, this rpcbuild knows %d", d.Schema, schema)
+	}
+	if d.Inputs == nil {
+		return nil, errors.New("decode derivation: not in canonical form")
+	}
+	for name, id := range d.Inputs {
+		if id.IsZero() {
+			return nil, fmt.Errorf("decode derivation: input %q names no artifact", name)
+		}
 	}
 	again, err := d.Encode()
 	if err != nil {

@@ -42,8 +42,9 @@ type Engine struct {
 // EventType tells what an event says.
 type EventType int
 
-// The events of a node come in this order: Start, any number of Wait and Progress, then Done or Fail.
-// What is only looked up has just a Done.
+// The events of a node come in this order: Start, any number of Wait and Progress, then Done or
+// Fail, once. What is only looked up, or skipped, has just a Done; a fetch whose file the store has,
+// or nobody needs, has none.
 const (
 	Start    EventType = iota
 	Wait               // Holder builds the derivation already
@@ -123,12 +124,7 @@ func (e *Engine) Realize(ctx context.Context, g *Graph) (*Result, error) {
 		r.slots[build] = runtime.GOMAXPROCS(0)
 	}
 	err := r.loop()
-	for _, n := range g.Nodes {
-		if st := r.schedule.states[n]; st.failed && r.done[n].Outcome == "" {
-			r.done[n] = Realised{Drv: st.drv, Outcome: Skipped}
-			e.emit(Event{Type: Done, Node: n, Drv: st.drv, Outcome: Skipped})
-		}
-	}
+	r.settle(g)
 	return &Result{Nodes: r.done}, err
 }
 
@@ -168,6 +164,26 @@ func (r *run) loop() error {
 			return errors.Join(r.errs...)
 		}
 		r.take(<-r.results)
+	}
+}
+
+// settle says of what no task ended for what became of it: only its identity was needed, or
+// something that it needs failed.
+func (r *run) settle(g *Graph) {
+	for _, n := range g.Nodes {
+		st := r.schedule.states[n]
+		_, done := r.done[n]
+		switch {
+		case done:
+			continue
+		case st.failed:
+			r.done[n] = Realised{Drv: st.drv, Outcome: Skipped}
+		case st.known && st.want == identity && n.fetch == nil:
+			r.done[n] = Realised{Drv: st.drv, Artifact: st.artifact, Outcome: Reused}
+		default:
+			continue
+		}
+		r.emit(Event{Type: Done, Node: n, Drv: st.drv, Artifact: r.done[n].Artifact, Outcome: r.done[n].Outcome})
 	}
 }
 
@@ -226,7 +242,7 @@ func (r *run) lookup(nodes []*Node) {
 		if err == nil {
 			res.drv, res.artifact, res.here, res.remote = found[i].drv, found[i].artifact, found[i].local, found[i].remote
 		}
-		if !res.artifact.IsZero() && n.Kind != FetchKind {
+		if res.here && n.fetch == nil {
 			r.done[n] = Realised{Drv: res.drv, Artifact: res.artifact, Outcome: Reused}
 			r.emit(Event{Type: Done, Node: n, Drv: res.drv, Artifact: res.artifact, Outcome: Reused})
 		}

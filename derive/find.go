@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -16,12 +18,13 @@ type found struct {
 	others   []store.ArtifactID
 }
 
-// find looks up the derivations of nodes whose inputs are known: in the store with one read of its
-// index, then, for what it lacks, in each substituter with one request. What a substituter knows is
-// written into the store, so that it need not be asked again.
+// find looks up the derivations of nodes whose inputs are known: in the store's index, then, for
+// what it lacks, in each substituter with one request. What a substituter knows is written into the
+// store, so that it need not be asked again.
 func (e *Engine) find(ctx context.Context, nodes []*Node, artifact func(*Node) store.ArtifactID) ([]found, error) {
 	all := make([]found, len(nodes))
 	drvs := make([]store.DrvID, 0, len(nodes))
+	var ids []store.ArtifactID
 	for i, n := range nodes {
 		drv, _, err := e.identify(n, artifact)
 		if err != nil {
@@ -29,8 +32,7 @@ func (e *Engine) find(ctx context.Context, nodes []*Node, artifact func(*Node) s
 		}
 		all[i].drv = drv
 		if n.fetch != nil {
-			all[i].artifact = n.fetch.artifact
-			all[i].local = e.Store.HasBlob(n.fetch.blob)
+			ids = append(ids, n.fetch.artifact)
 			continue
 		}
 		drvs = append(drvs, drv)
@@ -39,7 +41,6 @@ func (e *Engine) find(ctx context.Context, nodes []*Node, artifact func(*Node) s
 	if err != nil {
 		return nil, err
 	}
-	var ids []store.ArtifactID
 	for _, list := range known {
 		ids = append(ids, list...)
 	}
@@ -47,10 +48,27 @@ func (e *Engine) find(ctx context.Context, nodes []*Node, artifact func(*Node) s
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		all[i].choose(known[all[i].drv], has)
+	for i, n := range nodes {
+		if n.fetch == nil {
+			all[i].choose(known[all[i].drv], has)
+			continue
+		}
+		all[i].artifact = n.fetch.artifact
+		if all[i].local, err = e.hasFile(n.fetch, has[n.fetch.artifact]); err != nil {
+			return nil, err
+		}
 	}
 	return all, e.findRemote(ctx, all)
+}
+
+// hasFile reports whether the store has the file of a fetch, whose artifact it may not have yet: the
+// content may be that of another artifact too, or come from a download that was interrupted.
+func (e *Engine) hasFile(f *fetch, artifact bool) (bool, error) {
+	if artifact || !e.Store.HasBlob(f.blob) {
+		return artifact, nil
+	}
+	_, err := e.Store.PutManifest(f.manifest)
+	return err == nil, err
 }
 
 // choose picks, of the artifacts that a derivation is known to give, one that is here, or else the
@@ -70,6 +88,7 @@ func (e *Engine) findRemote(ctx context.Context, all []found) error {
 	if e.Offline {
 		return nil
 	}
+	var news []store.Realisation
 	for _, sub := range e.Substituters {
 		var missing []store.DrvID
 		for _, f := range all {
@@ -78,7 +97,7 @@ func (e *Engine) findRemote(ctx context.Context, all []found) error {
 			}
 		}
 		if len(missing) == 0 {
-			return nil
+			break
 		}
 		known, err := sub.Lookup(ctx, missing)
 		if err != nil {
@@ -91,13 +110,22 @@ func (e *Engine) findRemote(ctx context.Context, all []found) error {
 					continue
 				}
 				f.artifact, f.remote = r.Artifact, sub
-				if err := e.Store.AddRealisation(r); err != nil {
-					return err
-				}
+				news = append(news, r)
 			}
 		}
 	}
-	return nil
+	return e.learn(news)
+}
+
+// learn writes down what substituters know, side by side so that the index is written a few times
+// and not once each.
+func (e *Engine) learn(news []store.Realisation) error {
+	var g errgroup.Group
+	g.SetLimit(downloads)
+	for _, r := range news {
+		g.Go(func() error { return e.Store.AddRealisation(r) })
+	}
+	return g.Wait()
 }
 
 // identify returns the node's derivation and its id, once the artifacts of its inputs are known.

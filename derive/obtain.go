@@ -15,8 +15,11 @@ func (r *run) obtain(ctx context.Context, t task, st state) result {
 	res := result{task: t, drv: st.drv}
 	start := time.Now()
 	n := t.node
-	if n.fetch != nil {
+	switch {
+	case n.fetch != nil:
 		r.emit(Event{Type: Start, Node: n, Drv: st.drv, Total: n.fetch.blob.Size})
+	case st.remote != nil:
+		r.emit(Event{Type: Start, Node: n, Drv: st.drv})
 	}
 	bytes, err := r.substitute(ctx, n, st)
 	res.outcome = Reused
@@ -24,8 +27,9 @@ func (r *run) obtain(ctx context.Context, t task, st state) result {
 		if n.fetch == nil {
 			return res
 		}
-		bytes, res.outcome = n.fetch.blob.Size, Fetched
-		err = r.fetch(ctx, n, st.drv)
+		if res.outcome, err = r.fetch(ctx, n, st.drv); res.outcome == Fetched {
+			bytes = n.fetch.blob.Size
+		}
 	}
 	seconds := time.Since(start).Seconds()
 	if err != nil {
@@ -52,35 +56,42 @@ func (r *run) substitute(ctx context.Context, n *Node, st state) (int64, error) 
 	})
 }
 
-// fetch downloads from upstream what no substituter had.
-func (r *run) fetch(ctx context.Context, n *Node, drv store.DrvID) error {
+// fetch downloads from upstream what no substituter had, unless another process does already: then
+// the outcome is Reused.
+func (r *run) fetch(ctx context.Context, n *Node, drv store.DrvID) (Outcome, error) {
 	if r.Offline {
-		return fmt.Errorf("%w, and --offline forbids to fetch it", store.ErrNotFound)
+		return Failed, fmt.Errorf("%w, and --offline forbids to fetch it", store.ErrNotFound)
 	}
-	unlock, err := r.Store.Lock(ctx, drv, func(h store.Holder) {
+	want := n.fetch.blob
+	unlock, err := r.Store.LockBlob(ctx, want, func(h store.Holder) {
 		r.emit(Event{Type: Wait, Node: n, Drv: drv, Holder: h})
 	})
 	if err != nil {
-		return err
+		return Failed, err
 	}
 	defer unlock()
-	want := n.fetch.blob
+	outcome := Reused
 	if !r.Store.HasBlob(want) {
-		urls, err := n.fetch.locate(ctx)
-		if err != nil {
-			return err
-		}
-		partial := r.Store.PartialPath(want)
-		err = r.Client.File(ctx, urls, partial, want, func(done int64) {
+		outcome = Fetched
+		err := r.download(ctx, n, func(done int64) {
 			r.emit(Event{Type: Progress, Node: n, Drv: drv, Done: done, Total: want.Size})
 		})
 		if err != nil {
-			return err
-		}
-		if err := r.Store.AdoptBlob(partial, want); err != nil {
-			return err
+			return Failed, err
 		}
 	}
 	_, err = r.Store.PutManifest(n.fetch.manifest)
-	return err
+	return outcome, err
+}
+
+func (r *run) download(ctx context.Context, n *Node, progress func(int64)) error {
+	urls, err := n.fetch.locate(ctx)
+	if err != nil {
+		return err
+	}
+	partial := r.Store.PartialPath(n.fetch.blob)
+	if err := r.Client.File(ctx, urls, partial, n.fetch.blob, progress); err != nil {
+		return err
+	}
+	return r.Store.AdoptBlob(partial, n.fetch.blob)
 }

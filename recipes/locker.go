@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -47,13 +48,14 @@ func (c Change) String() string {
 	}
 }
 
-// Lock resolves the release, writes its lock, and says what moved. Without update everything moves.
-// With it, only what it lists does, be it a stage (apt, git, python) or the name of a mirror, a
-// repository or a Python package, and what the definition asks for otherwise than the old lock.
+// Lock resolves the release, writes its lock, and says what moved. What a lock that is there pins
+// stays as far as the definition still asks for it; update lists what moves all the same: "all", a
+// stage (apt, git, python), or the name of a mirror, a repository or a Python package.
 func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Change, error) {
 	d, old := r.Definition, r.Lock
-	if old == nil {
-		old, update = &Lock{}, nil
+	fresh := old == nil
+	if fresh {
+		old = &Lock{}
 	}
 	if err := checkNames(d, old, update); err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Chang
 	if next.Apt, err = l.Apt.Resolve(ctx, &d.Apt, old.Apt, moved(update, "apt", d.Apt.Mirrors)); err != nil {
 		return nil, err
 	}
-	if len(update) == 0 {
+	if fresh || slices.Contains(update, everything) {
 		if next.Time, err = newest(next.Apt); err != nil {
 			return nil, err
 		}
@@ -93,8 +95,15 @@ func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Chang
 // python resolves the Python requirements in the build chroot of the new lock.
 func (l *Locker) python(ctx context.Context, r *Release, next, old *Lock, update []string) (*python.Lock, error) {
 	resolver := *l.Python
+	var err error
+	if resolver.Scratch, err = l.Engine.Store.TempDir("lock"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(resolver.Scratch)
 	resolver.Chroot = func(ctx context.Context) (string, error) {
-		w := &wiring{Release: &Release{Name: r.Name, Definition: r.Definition, Lock: next, Dir: r.Dir, LockPath: r.LockPath}, up: l.Upstreams}
+		locked := *r
+		locked.Lock = next
+		w := newWiring(&locked, l.Upstreams)
 		if err := w.wireApt(); err != nil {
 			return "", err
 		}
@@ -127,12 +136,15 @@ func newest(l *apt.Lock) (time.Time, error) {
 	return newest.UTC(), nil
 }
 
+// everything as a name of what moves stands for all that there is.
+const everything = "all"
+
 // moved returns which of the names of a stage move: those that update lists, or all of them if it
-// lists the stage, or nothing at all.
+// lists the stage.
 func moved[V any](update []string, stage string, names map[string]V) []string {
-	some := []string{}
+	var some []string
 	for name := range names {
-		if len(update) == 0 || slices.Contains(update, stage) || slices.Contains(update, name) {
+		if slices.Contains(update, everything) || slices.Contains(update, stage) || slices.Contains(update, name) {
 			some = append(some, name)
 		}
 	}
@@ -142,7 +154,7 @@ func moved[V any](update []string, stage string, names map[string]V) []string {
 
 // checkNames refuses an update of what the release does not have.
 func checkNames(d *Definition, old *Lock, update []string) error {
-	known := []string{"apt", "git", "python"}
+	known := []string{everything, "apt", "git", "python"}
 	known = slices.AppendSeq(known, maps.Keys(d.Apt.Mirrors))
 	if d.Git != nil {
 		known = slices.AppendSeq(known, maps.Keys(d.Git.Repositories))

@@ -65,7 +65,7 @@ func (r *Release) Graph(up Upstreams, only ...string) (*derive.Graph, error) {
 	if r.Lock == nil {
 		return nil, &DefinitionError{File: r.LockPath, Msg: "the release has no lock", Hint: "make it with rpcbuild lock " + r.Name}
 	}
-	w := &wiring{Release: r, up: up, goals: make(map[string][]*derive.Node)}
+	w := newWiring(r, up)
 	if err := w.wire(); err != nil {
 		return nil, &DefinitionError{File: r.LockPath, Msg: err.Error(), Hint: "rpcbuild lock " + r.Name + " brings it up to date"}
 	}
@@ -102,6 +102,10 @@ type wiring struct {
 	resolved  *derive.Node // the base chroot's packages
 	base      *derive.Node // the base chroot
 	toolsNode *derive.Node // made when first asked for
+}
+
+func newWiring(r *Release, up Upstreams) *wiring {
+	return &wiring{Release: r, up: up, goals: make(map[string][]*derive.Node)}
 }
 
 func (r *Release) spec() spec.Release {
@@ -150,7 +154,7 @@ func (w *wiring) wireApt() error {
 	}
 	if w.apt.Integrated != nil {
 		w.goals["apt"] = append(w.goals["apt"], w.apt.Integrated)
-		w.resolved = apt.ResolveNode("resolve/base", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Chroots.Base})
+		w.resolved = apt.ResolveNode("resolve/base", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Chroots.Base}, nil)
 		w.base = container.Chroot("chroot/base", w.resolved, nil)
 	}
 	return nil
@@ -173,7 +177,7 @@ func (w *wiring) wirePython() (venvs map[string]*derive.Node, err error) {
 	if w.Definition.Git != nil {
 		gitNames = slices.Sorted(maps.Keys(w.Definition.Git.Repositories))
 	}
-	nodes, err := w.Definition.Python.Nodes(w.Lock.Python, w.spec(), w.buildChroot(), w.up.PythonIndex.Locator, gitNames)
+	nodes, err := w.Definition.Python.Nodes(w.Lock.Python, w.spec(), w.buildChroot(), gitNames, w.up.PythonIndex.Locator)
 	if err != nil {
 		return nil, err
 	}
@@ -184,12 +188,12 @@ func (w *wiring) wirePython() (venvs map[string]*derive.Node, err error) {
 // wireContainer makes the image of the default container, and those of the roles on top of it.
 func (w *wiring) wireContainer(venvs map[string]*derive.Node) {
 	d := w.Definition.Container
-	resolved := apt.ResolveNode("resolve/default", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Default.Packages})
+	resolved := apt.ResolveNode("resolve/default", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Default.Packages}, nil)
 	base := container.Chroot("chroot/default", resolved, nil)
 	var like *derive.Node // the image whose compressed chunks the others share
 	for _, role := range d.Roles() {
 		v := d.Role(role)
-		added := apt.ResolveNode("resolve/"+role+"-role", w.apt.Integrated, apt.Query{Packages: v.Packages, Base: resolved})
+		added := apt.ResolveNode("resolve/"+role+"-role", w.apt.Integrated, apt.Query{Packages: v.Packages}, resolved)
 		inside := make(map[string]*derive.Node)
 		for _, name := range v.Venvs {
 			inside[name] = venvs[name]
@@ -205,7 +209,7 @@ func (w *wiring) wireContainer(venvs map[string]*derive.Node) {
 
 // chroot returns the node of a root file system on top of the base.
 func (w *wiring) chroot(name string, packages []string) *derive.Node {
-	added := apt.ResolveNode("resolve/"+name, w.apt.Integrated, apt.Query{Packages: packages, Base: w.resolved})
+	added := apt.ResolveNode("resolve/"+name, w.apt.Integrated, apt.Query{Packages: packages}, w.resolved)
 	return container.Chroot("chroot/"+name, added, w.base)
 }
 

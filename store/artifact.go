@@ -55,14 +55,13 @@ func (s *Store) PutManifest(m *Manifest) (ArtifactID, error) {
 			return ArtifactID{}, fmt.Errorf("put artifact %s: %s: blob %s: %w", id, e.Path, e.Digest, ErrNotFound)
 		}
 	}
-	name := s.fanout(artifactDir, id.String())
-	if _, err := os.Stat(name); err != nil {
-		if err := s.writeFile(name, b); err != nil {
-			return ArtifactID{}, fmt.Errorf("put artifact %s: %w", id, err)
-		}
+	if err := s.ensureFile(s.fanout(artifactDir, id.String()), b); err != nil {
+		return ArtifactID{}, fmt.Errorf("put artifact %s: %w", id, err)
 	}
-	err = s.update(func(ix index) error { return ix.putArtifact(id, m.Size()) })
-	return id, err
+	if err := s.update(func(ix index) error { return ix.putArtifact(id, m.Size()) }); err != nil {
+		return ArtifactID{}, fmt.Errorf("put artifact %s: %w", id, err)
+	}
+	return id, nil
 }
 
 // AddTree moves the files below dir into the store as one artifact, with what m says of
@@ -91,6 +90,7 @@ func (s *Store) AddTree(ctx context.Context, dir string, m *Manifest) (ArtifactI
 		return ArtifactID{}, fmt.Errorf("add tree: %w", err)
 	}
 	m.Entries = entries
+	m.sort()
 	if err := m.validate(); err != nil {
 		return ArtifactID{}, fmt.Errorf("add tree: %w", err)
 	}
@@ -134,12 +134,7 @@ func (s *Store) moveBlobs(dir string, entries []Entry) error {
 // file system costs less than a journal commit a file.
 func syncTree(dir string, entries []Entry) error {
 	if len(entries) > 32 {
-		d, err := os.Open(dir)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		return unix.Syncfs(int(d.Fd()))
+		return syncFileSystem(dir)
 	}
 	for _, e := range entries {
 		f, err := os.Open(filepath.Join(dir, e.Path))
@@ -149,6 +144,18 @@ func syncTree(dir string, entries []Entry) error {
 		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func syncFileSystem(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync the file system of %s: %w", dir, err)
 	}
 	return nil
 }
@@ -209,7 +216,8 @@ func hashEntry(dir string, e *Entry) error {
 }
 
 // Materialize makes the artifact's tree at dir, which must not exist and must be in the store's
-// file system. Plain files are hard links into the store: read them, never write to them.
+// file system. Plain files are hard links into the store: read them, never write to them. After an
+// error dir may hold a part of the tree.
 func (s *Store) Materialize(id ArtifactID, dir string) error {
 	m, err := s.Manifest(id)
 	if err != nil {
@@ -237,38 +245,57 @@ func (s *Store) materialize(e Entry, name string) error {
 	case Symlink:
 		return os.Symlink(e.Target, name)
 	case File:
-		return os.Link(s.blobPath(e.Blob()), name)
+		err := os.Link(s.blobPath(e.Blob()), name)
+		if errors.Is(err, unix.EMLINK) { // ext4 gives a file 65,000 names; there are many empty files
+			return copyFile(s.blobPath(e.Blob()), name, 0o444)
+		}
+		return err
 	default: // the blob's own mode has no x
 		return copyFile(s.blobPath(e.Blob()), name, 0o755)
 	}
 }
 
 // Tree returns the folder that holds the unpacked form of an artifact, which unpack makes in a
-// folder that it is given. The result is kept for the next caller, in this process or another.
+// folder that it is given. The result is kept for the next caller, in this process or another. Of
+// goroutines that ask for one tree at a time, one unpacks it.
 func (s *Store) Tree(id ArtifactID, unpack func(m *Manifest, dir string) error) (string, error) {
 	name := s.path(treeDir, id.String())
-	if _, err := os.Stat(name); err == nil {
-		return name, nil
-	}
-	m, err := s.Manifest(id)
+	_, err, _ := s.trees.Do(name, func() (any, error) {
+		if _, err := os.Stat(name); err == nil {
+			return nil, nil
+		}
+		return nil, s.makeTree(id, name, unpack)
+	})
 	if err != nil {
 		return "", err
+	}
+	return name, nil
+}
+
+func (s *Store) makeTree(id ArtifactID, name string, unpack func(m *Manifest, dir string) error) error {
+	m, err := s.Manifest(id)
+	if err != nil {
+		return err
 	}
 	tmp, err := s.TempDir("tree")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	if err := unpack(m, tmp); err != nil {
-		return "", fmt.Errorf("unpack %s: %w", id, err)
+		return fmt.Errorf("unpack %s: %w", id, err)
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
-		return "", fmt.Errorf("unpack %s: %w", id, err)
+		return fmt.Errorf("unpack %s: %w", id, err)
+	}
+	// Without this, a tree could have its name and not its content after a power cut.
+	if err := syncFileSystem(tmp); err != nil {
+		return fmt.Errorf("unpack %s: %w", id, err)
 	}
 	if err := os.Rename(tmp, name); err != nil {
-		if _, statErr := os.Stat(name); statErr != nil {
-			return "", fmt.Errorf("unpack %s: %w", id, err)
+		if _, statErr := os.Stat(name); statErr != nil { // else another process was faster
+			return fmt.Errorf("unpack %s: %w", id, err)
 		}
 	}
-	return name, nil
+	return nil
 }

@@ -68,7 +68,7 @@ func (s *Store) PutBlob(ctx context.Context, r io.Reader, want Blob) error {
 	if s.HasBlob(want) {
 		return nil
 	}
-	f, err := os.CreateTemp(s.session.Name()+".d", "blob")
+	f, err := os.CreateTemp(s.session.Name(), "blob")
 	if err != nil {
 		return fmt.Errorf("put blob: %w", err)
 	}
@@ -122,7 +122,7 @@ func (s *Store) adoptBlob(f *os.File, b Blob) error {
 }
 
 // PartialPath returns where the first bytes of a download of b are kept between attempts. Whoever
-// writes there holds the lock of the derivation that fetches it.
+// writes there holds [Store.LockBlob].
 func (s *Store) PartialPath(b Blob) string { return s.path(partialDir, b.Digest.Encoded()) }
 
 func (s *Store) blobPath(b Blob) string { return s.fanout(blobDir, b.Digest.Encoded()) }

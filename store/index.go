@@ -2,8 +2,11 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,6 +19,8 @@ var (
 	realisationBucket = []byte("realisation") // derivation id -> artifact ids, 32 bytes each, the first realised first
 )
 
+const indexName = "index.db"
+
 // indexWait bounds the wait for the transactions of other processes, each of which takes
 // milliseconds.
 const indexWait = 30 * time.Second
@@ -25,18 +30,17 @@ type index struct {
 	artifacts, realisations *bbolt.Bucket
 }
 
-func (ix index) hasArtifact(id ArtifactID) bool {
-	return ix.artifacts != nil && ix.artifacts.Get(id.sum[:]) != nil
+func openIndex(tx *bbolt.Tx) index {
+	return index{tx.Bucket(artifactBucket), tx.Bucket(realisationBucket)}
 }
+
+func (ix index) hasArtifact(id ArtifactID) bool { return ix.artifacts.Get(id.sum[:]) != nil }
 
 func (ix index) putArtifact(id ArtifactID, size int64) error {
 	return ix.artifacts.Put(id.sum[:], binary.BigEndian.AppendUint64(nil, uint64(size)))
 }
 
 func (ix index) realised(drv DrvID) []ArtifactID {
-	if ix.realisations == nil {
-		return nil
-	}
 	v := ix.realisations.Get(drv.sum[:])
 	ids := make([]ArtifactID, 0, len(v)/32)
 	for ; len(v) >= 32; v = v[32:] {
@@ -55,19 +59,50 @@ func (ix index) putRealisation(drv DrvID, artifact ArtifactID) error {
 	return ix.realisations.Put(drv.sum[:], append(v, artifact.sum[:]...))
 }
 
-// view reads the index. A store without one reads as empty.
-func (s *Store) view(fn func(index) error) error {
-	db, err := bbolt.Open(s.path("index.db"), 0o644, &bbolt.Options{ReadOnly: true, Timeout: indexWait})
-	if os.IsNotExist(err) {
-		return fn(index{})
+// createIndex makes an empty index if there is none. It appears whole, because a reader cannot
+// tell an index that is being made from a damaged one.
+func (s *Store) createIndex() error {
+	name := s.path(indexName)
+	if _, err := os.Stat(name); err == nil {
+		return nil
 	}
+	dir, err := s.TempDir("index")
 	if err != nil {
-		return fmt.Errorf("open index %s: %w", s.path("index.db"), err)
+		return err
+	}
+	defer os.RemoveAll(dir)
+	tmp := filepath.Join(dir, indexName)
+	db, err := bbolt.Open(tmp, 0o644, nil)
+	if err != nil {
+		return fmt.Errorf("make index: %w", err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket(artifactBucket)
+		if err == nil {
+			_, err = tx.CreateBucket(realisationBucket)
+		}
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("make index: %w", err)
+	}
+	// A link, and not a rename, so that the index of a process that was faster stays.
+	if err := os.Link(tmp, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make index: %w", err)
+	}
+	return syncDir(s.dir)
+}
+
+// view reads the index.
+func (s *Store) view(fn func(index) error) error {
+	s.indexFile.RLock()
+	defer s.indexFile.RUnlock()
+	db, err := bbolt.Open(s.path(indexName), 0o644, &bbolt.Options{ReadOnly: true, Timeout: indexWait})
+	if err != nil {
+		return fmt.Errorf("open index %s: %w", s.path(indexName), err)
 	}
 	defer db.Close()
-	return db.View(func(tx *bbolt.Tx) error {
-		return fn(index{tx.Bucket(artifactBucket), tx.Bucket(realisationBucket)})
-	})
+	return db.View(func(tx *bbolt.Tx) error { return fn(openIndex(tx)) })
 }
 
 // A commit is a change of the index that waits for its transaction.
@@ -116,26 +151,26 @@ func (s *Store) commitAll() {
 }
 
 func (s *Store) transact(batch []*commit) error {
-	db, err := bbolt.Open(s.path("index.db"), 0o644, &bbolt.Options{Timeout: indexWait, NoFreelistSync: true})
+	s.indexFile.Lock()
+	defer s.indexFile.Unlock()
+	db, err := bbolt.Open(s.path(indexName), 0o644, &bbolt.Options{Timeout: indexWait, OpenFile: openExisting})
 	if err != nil {
-		return fmt.Errorf("open index %s: %w", s.path("index.db"), err)
+		return fmt.Errorf("open index %s: %w", s.path(indexName), err)
 	}
-	defer db.Close()
 	err = db.Update(func(tx *bbolt.Tx) error {
-		var ix index
-		if ix.artifacts, err = tx.CreateBucketIfNotExists(artifactBucket); err != nil {
-			return err
-		}
-		if ix.realisations, err = tx.CreateBucketIfNotExists(realisationBucket); err != nil {
-			return err
-		}
+		ix := openIndex(tx)
 		for _, c := range batch {
 			c.err = c.fn(ix)
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("write index %s: %w", s.path("index.db"), err)
+	if err := errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("write index %s: %w", s.path(indexName), err)
 	}
 	return nil
+}
+
+// openExisting keeps bbolt from making an index: see [Store.createIndex].
+func openExisting(name string, flag int, mode os.FileMode) (*os.File, error) {
+	return os.OpenFile(name, flag&^os.O_CREATE, mode)
 }

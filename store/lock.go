@@ -27,11 +27,25 @@ func (h Holder) String() string {
 // called. It calls waiting once if it must wait. The kernel drops the lock of a process that
 // dies, so the next one takes over.
 func (s *Store) Lock(ctx context.Context, drv DrvID, waiting func(Holder)) (unlock func(), err error) {
-	name := s.path(lockDir, drv.String())
+	if unlock, err = lock(ctx, s.path(lockDir, drv.String()), waiting); err != nil {
+		return nil, fmt.Errorf("lock derivation %s: %w", drv, err)
+	}
+	return unlock, nil
+}
+
+// LockBlob is [Store.Lock] for the download of one content, which several derivations may want.
+func (s *Store) LockBlob(ctx context.Context, b Blob, waiting func(Holder)) (unlock func(), err error) {
+	if unlock, err = lock(ctx, s.path(lockDir, "blob-"+b.Digest.Encoded()), waiting); err != nil {
+		return nil, fmt.Errorf("lock download of %s: %w", b.Digest, err)
+	}
+	return unlock, nil
+}
+
+func lock(ctx context.Context, name string, waiting func(Holder)) (unlock func(), err error) {
 	for told := false; ; {
 		f, err := tryLock(name)
 		if err != nil {
-			return nil, fmt.Errorf("lock derivation %s: %w", drv, err)
+			return nil, err
 		}
 		if f != nil {
 			host, _ := os.Hostname()

@@ -2,11 +2,13 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -83,18 +85,22 @@ const ManifestLimit = 128 << 20
 // Encode returns the canonical form: JSON without white space, keys in the order of the struct's
 // fields, lists sorted, UTF-8 with nothing escaped that need not be. It sorts m's lists.
 func (m *Manifest) Encode() ([]byte, error) {
-	slices.SortFunc(m.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(m.Publish, func(a, b Publication) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(m.Lines, func(a, b Line) int {
-		return strings.Compare(a.File+"\x00"+a.Key, b.File+"\x00"+b.Key)
-	})
-	if m.Entries == nil {
-		m.Entries = []Entry{}
-	}
+	m.sort()
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
 	return CanonicalJSON(m)
+}
+
+func (m *Manifest) sort() {
+	slices.SortFunc(m.Entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.Publish, func(a, b Publication) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.Lines, func(a, b Line) int {
+		return cmp.Or(strings.Compare(a.File, b.File), strings.Compare(a.Key, b.Key))
+	})
+	if m.Entries == nil {
+		m.Entries = []Entry{}
+	}
 }
 
 // ID returns the artifact's id.
@@ -149,6 +155,7 @@ func (m *Manifest) Lookup(p string) (Entry, bool) {
 	return m.Entries[i], true
 }
 
+// validate checks m, whose lists are sorted.
 func (m *Manifest) validate() error {
 	names := make(map[string]bool, len(m.Entries)) // of everything but parents
 	for _, e := range m.Entries {
@@ -190,7 +197,7 @@ func (m *Manifest) validate() error {
 		}
 	}
 	for i, l := range m.Lines {
-		if !cleanPath(l.File) || l.Key == "" || strings.ContainsAny(l.Line+l.Key, "\n\x00") {
+		if !cleanPath(l.File) || l.Key == "" || !oneLine(l.Key) || !oneLine(l.Line) {
 			return fmt.Errorf("index line %q of %q: want a clean path, a key and one line", l.Key, l.File)
 		}
 		if i > 0 && m.Lines[i-1].File == l.File && m.Lines[i-1].Key == l.Key {
@@ -217,7 +224,7 @@ func (e Entry) validate() error {
 		if e.Digest != "" || e.Size != 0 || e.Target == "" {
 			return fmt.Errorf("a symlink has a target")
 		}
-		if path.IsAbs(e.Target) || !cleanPath(path.Join(path.Dir(e.Path), e.Target)) {
+		if !staysInside(e.Path, e.Target) {
 			return fmt.Errorf("link to %q leads out of the artifact", e.Target)
 		}
 	default:
@@ -229,7 +236,25 @@ func (e Entry) validate() error {
 // cleanPath reports whether p is relative, slash-separated, clean, and stays where it is.
 func cleanPath(p string) bool {
 	return p != "" && p != "." && p != ".." && !path.IsAbs(p) && path.Clean(p) == p &&
-		!strings.HasPrefix(p, "../") && !strings.ContainsAny(p, "\x00\n")
+		!strings.HasPrefix(p, "../") && oneLine(p)
+}
+
+// oneLine reports whether s has one form in JSON and in line-based indexes: JSON has no bytes that
+// are not UTF-8, its encoder replaces them.
+func oneLine(s string) bool { return utf8.ValidString(s) && !strings.ContainsAny(s, "\x00\n") }
+
+// staysInside reports whether a link at name leads to a file or folder of the artifact, through
+// whatever other links. It may go up only at the beginning, where it passes real folders: after
+// another link, ".." is no longer the folder that one reads.
+func staysInside(name, target string) bool {
+	down := target
+	for strings.HasPrefix(down, "../") {
+		down = strings.TrimLeft(down[len("../"):], "/")
+	}
+	if path.IsAbs(target) || down != ".." && slices.Contains(strings.Split(down, "/"), "..") {
+		return false
+	}
+	return cleanPath(path.Join(path.Dir(name), target)) && oneLine(target)
 }
 
 // CanonicalJSON is the encoding under every id: JSON without white space and without HTML

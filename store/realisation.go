@@ -79,6 +79,9 @@ func (s *Store) Realisation(drv DrvID, artifact ArtifactID) (Realisation, error)
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("read realisation %s: %w", name, err)
 	}
+	if r.Drv != drv || r.Artifact != artifact {
+		return r, fmt.Errorf("read realisation %s: it is of derivation %s and artifact %s; the file is damaged", name, r.Drv, r.Artifact)
+	}
 	return r, nil
 }
 
@@ -102,13 +105,13 @@ func (s *Store) AddRealisation(r Realisation) error {
 		return ix.putRealisation(r.Drv, r.Artifact)
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("add realisation of %s: %w", r.Drv, err)
 	}
 	for _, other := range before {
 		if other != r.Artifact {
 			first, err := s.Realisation(r.Drv, other)
-			if err != nil {
-				return err
+			if err != nil { // a statement that cannot be read any more is still contradicted
+				first = Realisation{Drv: r.Drv, Artifact: other, Builder: "nobody known any more"}
 			}
 			return &ConflictError{First: first, Second: r}
 		}
@@ -120,24 +123,24 @@ func (s *Store) AddRealisation(r Realisation) error {
 // an id stands for.
 func (s *Store) PutDerivation(encoded []byte) (DrvID, error) {
 	drv := HashDrv(encoded)
-	name := s.fanout(derivationDir, drv.String())
-	if _, err := os.Stat(name); err == nil {
-		return drv, nil
-	}
-	if err := s.writeFile(name, encoded); err != nil {
+	if err := s.ensureFile(s.fanout(derivationDir, drv.String()), encoded); err != nil {
 		return drv, fmt.Errorf("put derivation %s: %w", drv, err)
 	}
 	return drv, nil
 }
 
-// Derivation returns the canonical encoding of a derivation, or [ErrNotFound].
+// Derivation returns the canonical encoding of a derivation, verified, or [ErrNotFound].
 func (s *Store) Derivation(drv DrvID) ([]byte, error) {
-	b, err := os.ReadFile(s.fanout(derivationDir, drv.String()))
+	name := s.fanout(derivationDir, drv.String())
+	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("derivation %s: %w", drv, ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read derivation: %w", err)
+	}
+	if got := HashDrv(b); got != drv {
+		return nil, fmt.Errorf("derivation %s: its hash is %s; the file is damaged", name, got)
 	}
 	return b, nil
 }

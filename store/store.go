@@ -6,6 +6,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,9 +25,13 @@ var ErrNotFound = errors.New("not in the store")
 // processes.
 type Store struct {
 	dir     string
-	session *os.File // its lock tells other processes that our temporary files are in use
+	session *os.File           // our folder of temporary files, locked while we live
+	trees   singleflight.Group // trees that are unpacked now
 
-	commits struct { // index rows that wait for the transaction under way to end
+	// indexFile keeps our own goroutines in line for the index, because whoever waits for a file
+	// lock asks again only every 50 ms.
+	indexFile sync.RWMutex
+	commits   struct { // index rows that wait for the transaction under way to end
 		sync.Mutex
 		pending []*commit
 		busy    bool
@@ -39,7 +45,7 @@ const (
 	derivationDir  = "derivation"  // ab/cdef…: canonical derivations, by derivation id
 	realisationDir = "realisation" // <drv>/<artifact>: statements
 	logDir         = "log"         // <drv>: what the last build of a derivation printed
-	lockDir        = "lock"        // <drv>: who builds it now
+	lockDir        = "lock"        // <drv>, blob-<sha256>: who builds or downloads it now
 	partialDir     = "partial"     // <sha256>: the first bytes of a download that did not end
 	treeDir        = "tree"        // <artifact>: unpacked copies, a cache that may be removed
 	tmpDir         = "tmp"         // one folder a running process
@@ -62,6 +68,9 @@ func Open(dir string) (*Store, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	if err := s.createIndex(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), s.Close())
+	}
 	return s, nil
 }
 
@@ -70,14 +79,13 @@ func (s *Store) Dir() string { return s.dir }
 
 // Close removes this process's temporary files. What was added stays.
 func (s *Store) Close() error {
-	err := os.RemoveAll(s.session.Name() + ".d")
-	return errors.Join(err, os.Remove(s.session.Name()), s.session.Close())
+	return errors.Join(os.RemoveAll(s.session.Name()), s.session.Close())
 }
 
 // TempDir makes an empty folder in the store's file system, so that files can be moved from it
 // into the store. It is gone when the store is closed, or opened again after a crash.
 func (s *Store) TempDir(pattern string) (string, error) {
-	dir, err := os.MkdirTemp(s.session.Name()+".d", pattern)
+	dir, err := os.MkdirTemp(s.session.Name(), pattern)
 	if err != nil {
 		return "", fmt.Errorf("make temporary folder: %w", err)
 	}
@@ -93,19 +101,23 @@ func (s *Store) Keep(dir string) string {
 	return kept
 }
 
-// enter makes this process's temporary folder, beside a file that is locked while the process
-// lives.
+// enter makes this process's temporary folder and locks it while the process lives.
 func (s *Store) enter() error {
-	f, err := os.CreateTemp(s.path(tmpDir), "p")
-	if err != nil {
-		return err
+	for {
+		dir, err := os.MkdirTemp(s.path(tmpDir), "p")
+		if err != nil {
+			return err
+		}
+		f, err := lockFolder(dir, unix.LOCK_EX)
+		if err == nil {
+			s.session = f
+			return nil
+		}
+		// Else a process that opened the store now took the folder for one that nobody holds.
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	s.session = f
-	return os.Mkdir(f.Name()+".d", 0o755)
 }
 
 // sweep removes the temporary folders of processes that no longer hold their lock.
@@ -115,23 +127,27 @@ func (s *Store) sweep() {
 		return
 	}
 	for _, e := range entries {
-		if e.IsDir() {
-			continue
+		if f, err := lockFolder(s.path(tmpDir, e.Name()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			os.RemoveAll(f.Name())
+			f.Close()
 		}
-		name := s.path(tmpDir, e.Name())
-		f, err := os.Open(name)
-		if err != nil {
-			continue
-		}
-		// A process that starts now has made its file and not locked it yet: it has no folder either.
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			if _, err := os.Stat(name + ".d"); err == nil {
-				os.RemoveAll(name + ".d")
-				os.Remove(name)
-			}
-		}
-		f.Close()
 	}
+}
+
+// lockFolder opens and locks a folder. If another process removes it meanwhile, the error is
+// [fs.ErrNotExist].
+func lockFolder(dir string, how int) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), how); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func (s *Store) path(elem ...string) string {
@@ -173,9 +189,17 @@ func syncDir(dir string) error {
 	return nil
 }
 
+// ensureFile makes sure that the file at name has content. One that was damaged is mended.
+func (s *Store) ensureFile(name string, content []byte) error {
+	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, content) {
+		return nil
+	}
+	return s.writeFile(name, content)
+}
+
 // writeFile makes a small file durable under its final name. A file that is there is replaced.
 func (s *Store) writeFile(name string, content []byte) error {
-	f, err := os.CreateTemp(s.session.Name()+".d", "w")
+	f, err := os.CreateTemp(s.session.Name(), "w")
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ What a lock that is there pins stays, but for what --update names; what moved is
 	flags := cmd.Flags()
 	o.engineOptions.flags(flags)
 	o.keyOptions.flags(flags, true)
-	flags.StringSliceVar(&o.update, "update", nil, "`names` of what moves: apt, git, python, or a mirror's, repository's or package's")
+	flags.StringSliceVar(&o.update, "update", nil, "`names` of what moves: all, apt, git, python, or a mirror's, repository's or package's")
 	jsonFlag(flags, &o.json)
 	return cmd
 }

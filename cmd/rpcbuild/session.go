@@ -51,7 +51,7 @@ func (a *app) open(write bool) (_ *session, err error) {
 	for i, url := range a.repoURLs {
 		r, err := cache.Open(url, cache.Options{Create: write && i == 0, Dir: s.generationDir()})
 		if err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
 		s.repos = append(s.repos, r)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,20 +142,28 @@ func (c *Client) resume(ctx context.Context, url, partial string, want store.Blo
 	if have > want.Size {
 		have = 0
 	}
+	resumed := have > 0
 	if have < want.Size || have == 0 {
-		if have, err = c.append(ctx, url, f, h, have, want.Size, progress); err != nil {
+		if have, resumed, err = c.append(ctx, url, f, h, have, want.Size, progress); err != nil {
 			return err
 		}
 	}
-	if got := (store.Blob{Digest: h.Digest(), Size: have}); got != want {
-		os.Remove(partial)
-		return &store.DigestError{What: url, Want: want, Got: got}
+	got := store.Blob{Digest: h.Digest(), Size: have}
+	if got == want {
+		return nil
 	}
-	return nil
+	if err := os.Remove(partial); err != nil {
+		return permanent{err}
+	}
+	if resumed { // whose bytes are wrong, those that came now or those that were there?
+		return fmt.Errorf("%s: it does not continue what an earlier download left", url)
+	}
+	return &store.DigestError{What: url, Want: want, Got: got}
 }
 
-// append asks for the bytes from have on and writes them to f and h. It returns how many are there.
-func (c *Client) append(ctx context.Context, url string, f *os.File, h digest.Digester, have, size int64, progress func(int64)) (int64, error) {
+// append asks for the bytes from have on and writes them to f and h. It returns how many are there,
+// and whether some of them were there before.
+func (c *Client) append(ctx context.Context, url string, f *os.File, h digest.Digester, have, size int64, progress func(int64)) (int64, bool, error) {
 	ctx, alive, cancel := c.watch(ctx, url)
 	defer cancel()
 	header := http.Header{}
@@ -163,7 +172,7 @@ func (c *Client) append(ctx context.Context, url string, f *os.File, h digest.Di
 	}
 	resp, err := c.do(ctx, url, header)
 	if err != nil {
-		return have, err
+		return have, have > 0, err
 	}
 	defer resp.Body.Close()
 	switch {
@@ -171,26 +180,35 @@ func (c *Client) append(ctx context.Context, url string, f *os.File, h digest.Di
 	case resp.StatusCode == http.StatusOK:
 		have = 0
 		h.Hash().Reset()
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0:
+		if err := f.Truncate(0); err != nil {
+			return have, true, permanent{err}
+		}
+		return 0, false, fmt.Errorf("%s: the server has less than the %d bytes that an earlier download left", url, have)
 	default:
-		return have, &StatusError{url, resp.StatusCode}
+		return have, have > 0, &StatusError{url, resp.StatusCode}
 	}
+	resumed := have > 0
 	if err := f.Truncate(have); err != nil {
-		return have, permanent{err}
+		return have, resumed, permanent{err}
 	}
 	if _, err := f.Seek(have, io.SeekStart); err != nil {
-		return have, permanent{err}
+		return have, resumed, permanent{err}
 	}
 	start := have
 	body := &aliveReader{r: resp.Body, alive: alive, progress: func(n int64) { progress(start + n) }}
 	n, err := io.Copy(io.MultiWriter(f, h.Hash()), io.LimitReader(body, size-have+1))
 	have += n
-	if err != nil {
-		return have, cause(ctx, url, err)
+	var disk *fs.PathError
+	switch {
+	case errors.As(err, &disk) && disk.Path == f.Name():
+		return have, resumed, permanent{err}
+	case err != nil:
+		return have, resumed, cause(ctx, url, err)
+	case have < size:
+		return have, resumed, fmt.Errorf("%s: ended after %d of %d bytes", url, have, size)
 	}
-	if have < size {
-		return have, fmt.Errorf("%s: ended after %d of %d bytes", url, have, size)
-	}
-	return have, nil
+	return have, resumed, nil
 }
 
 func (c *Client) do(ctx context.Context, url string, header http.Header) (*http.Response, error) {

@@ -71,6 +71,9 @@ var (
 // Validate finds what is wrong with the definition without reading anything. The error is a
 // [*spec.Error].
 func (d *Definition) Validate() error {
+	if len(d.Mirrors)+len(d.Integrated)+len(d.Independent) == 0 {
+		return nil // a release without an apt stage
+	}
 	if len(d.Architectures) == 0 {
 		return spec.Errorf("$.apt.architectures", "want at least one architecture, such as amd64")
 	}
@@ -90,8 +93,10 @@ func (d *Definition) Validate() error {
 			return err
 		}
 	}
-	if err := d.validateNames("$.apt.integrated", d.Integrated); err != nil {
-		return err
+	if len(d.Integrated) > 0 || len(d.Independent) == 0 {
+		if err := d.validateNames("$.apt.integrated", d.Integrated); err != nil {
+			return err
+		}
 	}
 	for _, dest := range sortedKeys(d.Independent) {
 		at := "$.apt.independent." + dest

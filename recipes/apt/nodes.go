@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/rcbops/rpcbuild/derive"
@@ -80,16 +81,18 @@ func (g *nodeMaker) repository(name string, p repository, mirrors []string) (*de
 	p.Time = g.rel.Time
 	p.native = g.rel.Distribution.Arch
 	inputs := make(map[string]derive.Input)
-	from := make(map[string]source) // by package id
-	content := make(map[string]Package)
+	type origin struct{ mirror, sha256 string }
+	origins := make(map[string]origin) // by package id
 	for _, mirror := range mirrors {
 		for _, pkg := range g.lock.Mirrors[mirror].Packages {
 			id := pkg.ID()
-			if other, ok := content[id]; ok && other.SHA256 != pkg.SHA256 {
+			first, ok := origins[id]
+			if ok && first.sha256 != pkg.SHA256 {
 				return nil, fmt.Errorf("%s: mirrors %s and %s both have %s, with different content: %s and %s (publish one of them under independent)",
-					name, from[id].mirror, mirror, id, other.SHA256, pkg.SHA256)
-			} else if !ok {
-				from[id], content[id] = source{mirror, pkg.Filename}, pkg
+					name, first.mirror, mirror, id, first.sha256, pkg.SHA256)
+			}
+			if !ok {
+				origins[id] = origin{mirror, pkg.SHA256}
 				p.Packages = append(p.Packages, poolPackage{Name: pkg.Name, Version: pkg.Version, Arch: pkg.Arch, Size: pkg.Size, SHA256: pkg.SHA256})
 			}
 			n, err := g.fetch(mirror, pkg)
@@ -111,7 +114,9 @@ func (g *nodeMaker) fetch(mirror string, pkg Package) (*derive.Node, error) {
 		name += "_" + pkg.SHA256[:16]
 	}
 	if f := g.fetches[name]; f != nil {
-		f.sources = append(f.sources, source{mirror, pkg.Filename})
+		if s := (source{mirror, pkg.Filename}); !slices.Contains(f.sources, s) {
+			f.sources = append(f.sources, s)
+		}
 		return f.node, nil
 	}
 	blob, err := pkg.Blob()

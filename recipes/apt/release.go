@@ -1,10 +1,11 @@
 package apt
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aptly-dev/aptly/deb"
@@ -17,42 +18,68 @@ type release struct {
 	date          string
 	architectures []string
 	components    []string
-	separateAll   bool // packages for all architectures have an index of their own
+	noSeparateAll bool // packages for all architectures are in the index of each, too
 	byHash        bool
 	files         map[string]store.Blob // by path, relative to the suite
 }
 
+// parseRelease reads a release file. It does so itself, because aptly's reader copies a field once
+// for each of its lines: with Debian's 3,000 sums that is most of the time that an unchanged mirror
+// takes.
 func parseRelease(text []byte) (*release, error) {
-	s, err := deb.NewControlFileReader(bytes.NewReader(text), true, false).ReadStanza()
-	if err != nil {
-		return nil, fmt.Errorf("release file: %w", err)
-	}
-	if s["SHA256"] == "" {
-		return nil, fmt.Errorf("release file: it has no SHA256 of the indexes; weaker sums are not accepted")
-	}
-	r := &release{
-		date:          s["Date"],
-		architectures: strings.Fields(s["Architectures"]),
-		components:    strings.Fields(s["Components"]),
-		byHash:        s["Acquire-By-Hash"] == "yes",
-		files:         make(map[string]store.Blob),
-	}
-	r.separateAll = slices.Contains(r.architectures, deb.ArchitectureAll) &&
-		!slices.Contains(strings.Fields(s["No-Support-For-Architecture-All"]), "Packages")
-	for line := range strings.Lines(s["SHA256"]) {
-		var sum, name string
-		var size int64
-		if _, err := fmt.Sscan(line, &sum, &size, &name); err != nil {
-			if strings.TrimSpace(line) == "" {
-				continue
+	r := &release{files: make(map[string]store.Blob)}
+	var field string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case line == "":
+		case line[0] != ' ':
+			var value string
+			var ok bool
+			if field, value, ok = strings.Cut(line, ":"); !ok {
+				return nil, fmt.Errorf("release file: line %q is no field", line)
 			}
-			return nil, fmt.Errorf("release file: line %q: %w", strings.TrimSpace(line), err)
+			r.set(field, value)
+		case field == "SHA256":
+			if err := r.addFile(line); err != nil {
+				return nil, fmt.Errorf("release file: line %q: %w", line, err)
+			}
 		}
-		if r.files[name], err = store.ParseBlob(sum, size); err != nil {
-			return nil, fmt.Errorf("release file: %s: %w", name, err)
-		}
+	}
+	if len(r.files) == 0 {
+		return nil, errors.New("release file: it has no SHA256 of the indexes; weaker sums are not accepted")
 	}
 	return r, nil
+}
+
+func (r *release) set(field, value string) {
+	words := strings.Fields(value)
+	switch field {
+	case "Date":
+		r.date = strings.TrimSpace(value)
+	case "Architectures":
+		r.architectures = words
+	case "Components":
+		r.components = words
+	case "Acquire-By-Hash":
+		r.byHash = slices.Equal(words, []string{"yes"})
+	case "No-Support-for-Architecture-all":
+		r.noSeparateAll = slices.Contains(words, "Packages")
+	}
+}
+
+// addFile reads a line of sums: SHA-256, size, name.
+func (r *release) addFile(line string) error {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return errors.New("want a sum, a size and a name")
+	}
+	size, err := strconv.ParseInt(words[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a size", words[1])
+	}
+	r.files[words[2]], err = store.ParseBlob(words[0], size)
+	return err
 }
 
 // An indexFile is a Packages file to read.
@@ -66,7 +93,7 @@ type indexFile struct {
 // pays only below 3 MB/s.
 func (r *release) indexes(components, arches []string) ([]indexFile, error) {
 	arches = slices.Clone(arches)
-	if r.separateAll {
+	if slices.Contains(r.architectures, deb.ArchitectureAll) && !r.noSeparateAll {
 		arches = append(arches, deb.ArchitectureAll)
 	}
 	var list []indexFile

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/recipes/apt/apttest"
 	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
 )
@@ -130,6 +131,52 @@ func TestURLs(t *testing.T) {
 	}
 }
 
+// TestFetch fetches a .deb from where its node says, as upstreams are after the lock was made.
+func TestFetch(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		breaks func(stable, other *apttest.Server)
+		want   string
+	}{
+		{"as locked", func(*apttest.Server, *apttest.Server) {}, ""},
+		{"first mirror lost it", func(stable, _ *apttest.Server) { stable.Break(".deb", apttest.NotFound) }, ""},
+		{"first mirror changed it", func(stable, _ *apttest.Server) { stable.Break(".deb", apttest.Corrupt) }, ""},
+		{"all lost it", func(stable, other *apttest.Server) {
+			stable.Break(".deb", apttest.NotFound)
+			other.Break(".deb", apttest.NotFound)
+		}, "404"},
+		{"all changed it", func(stable, other *apttest.Server) {
+			stable.Break(".deb", apttest.Corrupt)
+			other.Break(".deb", apttest.Corrupt)
+		}, "want sha256:"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			lock, err := w.resolve(nil)
+			w.check(err)
+			other := apttest.Serve(w.dir)
+			t.Cleanup(other.Close)
+			test.breaks(w.server, other)
+			urls := map[string]string{"stable": w.server.URL, "other": other.URL}
+			archive := func(mirror string) (string, error) { return urls[mirror], nil }
+			g := &nodeMaker{lock: lock, archive: archive, fetches: make(map[string]*fetched)}
+			p := lock.Mirrors["stable"].Packages[0]
+			for _, mirror := range []string{"stable", "other"} {
+				_, err := g.fetch(mirror, p)
+				w.check(err)
+			}
+			from, err := g.urls(g.fetches["deb/"+p.ID()])
+			w.check(err)
+			blob, err := p.Blob()
+			w.check(err)
+			err = w.client.File(context.Background(), from, filepath.Join(t.TempDir(), "deb"), blob, nil)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 // build runs a node's builder on inputs, which are folders by name, and returns the output.
 func build(t *testing.T, n *derive.Node, inputs string) (string, error) {
 	params, err := store.CanonicalJSON(n.Params)
@@ -223,41 +270,40 @@ func TestRepository(t *testing.T) {
 	if !strings.Contains(index, "\nFilename: pool/main/libs/libsource/lib_1_amd64.deb\n") {
 		t.Errorf("index:\n%s", index)
 	}
-	aptUpdates(t, filepath.Join(out, root))
 }
 
-// aptUpdates lets apt itself read the repository.
-func aptUpdates(t *testing.T, repo string) {
+// TestRepositoryWithApt lets apt itself read a repository and install from it.
+func TestRepositoryWithApt(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Log("apt-get is missing: the repository was not read by apt")
-		return
+		t.Skip("apt-get is missing")
 	}
+	w := newWorld(t)
+	w.write("stable", debOf("app", "1", "Depends", "lib"), debOf("lib", "1:1"), debOf("lib", "1"))
+	nodes, inputs := w.resolved()
+	repo, err := build(t, nodes.Integrated, inputs)
+	w.check(err)
 	dir := t.TempDir()
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		w.check(os.MkdirAll(filepath.Join(dir, d), 0o755))
 	}
 	conf := fmt.Sprintf("Dir::State %q;\nDir::State::status %q;\nDir::Cache %q;\nDir::Etc %q;\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"\";\n",
 		dir+"/state", dir+"/state/status", dir+"/cache", dir+"/etc")
 	for name, content := range map[string]string{
 		"apt.conf": conf, "state/status": "",
-		"etc/sources.list": "deb [trusted=yes] file:" + repo + " r1-trixie main\n",
+		"etc/sources.list": "deb [trusted=yes] file:" + repo + "/apt-mirror/integrated r1-trixie main\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		w.check(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
 	}
+	var out []byte
 	for _, args := range [][]string{{"update"}, {"-s", "install", "app"}} {
 		cmd := exec.Command("apt-get", args...)
 		cmd.Env = append(os.Environ(), "APT_CONFIG="+dir+"/apt.conf", "LC_ALL=C")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
+		if out, err = cmd.CombinedOutput(); err != nil {
 			t.Fatalf("apt-get %v: %v\n%s", args, err, out)
 		}
-		if args[0] != "update" && !strings.Contains(string(out), "Inst lib (1:1 ") {
-			t.Errorf("apt-get %v:\n%s", args, out)
-		}
+	}
+	if !strings.Contains(string(out), "Inst lib (1:1 ") {
+		t.Errorf("apt-get install:\n%s", out)
 	}
 }
 

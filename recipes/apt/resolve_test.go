@@ -19,7 +19,7 @@ var catalog = []apttest.Deb{
 	debOf("mawk", "1", "Provides", "awk", "Priority", "required"),
 	debOf("gawk", "1", "Provides", "awk"),
 	debOf("lib", "1"), debOf("lib", "2~rc"), debOf("lib", "2"),
-	debOf("oldlib", "1", "Depends", "lib (<< 2)"),
+	debOf("oldlib", "1", "Depends", "lib (<< 2)"), debOf("newlib", "1", "Depends", "lib (>= 2)"),
 	debOf("both", "1", "Depends", "lib, oldlib"),
 	debOf("first", "1", "Depends", "nothing | lib | gawk"),
 	debOf("virtual", "1", "Depends", "awk"),
@@ -91,6 +91,7 @@ func TestSolver(t *testing.T) {
 		{"self self2", "", "!it cannot be together with"},
 		{"lib oldlib", "", "!package oldlib_1_amd64 (it is asked for): it depends on lib (<< 2), and lib_2_amd64 is picked already (it is asked for)"},
 		{"oldlib", "lib", "!and lib_2_amd64 is picked already (the base has it)"},
+		{"newlib", "oldlib", "!package oldlib_1_amd64 (the base has it): it depends on lib (<< 2), which what is picked breaks"},
 		{"enemy", "lib", "!package enemy_1_amd64 (it is asked for): it cannot be together with lib_2_amd64 (the base has it)"},
 	} {
 		t.Run(test.query+" on "+test.base, func(t *testing.T) {

@@ -250,7 +250,7 @@ func TestReleaseRefuses(t *testing.T) {
 		"Suite: x\nMD5Sum:\n 00 1 main/Packages\n": "weaker sums are not accepted",
 		"Suite: x\nSHA256:\n 00 1 main/Packages\n": "main/Packages",
 		"Suite: x\nSHA256:\n 00\n":                 "line",
-		"what":                                     "malformed",
+		"what":                                     "no field",
 	} {
 		if _, err := parseRelease([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %s", text, err, want)

@@ -17,7 +17,6 @@ import (
 // order of their text, those that do, because what is there by then may satisfy them.
 type solver struct {
 	ix      *index
-	arch    string
 	there   map[string]*candidate  // by name: the base's and the chosen
 	base    map[string]bool        // names of the base's packages that are not replaced
 	because map[string]string      // why a package is there, for errors
@@ -38,6 +37,7 @@ type relation struct {
 	variants []deb.Dependency
 }
 
+// newSolver returns a solver for the packages of an index that can be installed on arch.
 func newSolver(packages, arch string) (*solver, error) {
 	content, err := os.ReadFile(packages)
 	if err != nil {
@@ -53,7 +53,7 @@ func newSolver(packages, arch string) (*solver, error) {
 		return nil, err
 	}
 	return &solver{
-		ix: ix, arch: arch, there: make(map[string]*candidate),
+		ix: ix, there: make(map[string]*candidate),
 		base: make(map[string]bool), because: make(map[string]string), against: make(map[string][]objection),
 	}, nil
 }
@@ -273,53 +273,4 @@ func (s *solver) conflict(c *candidate) *candidate {
 		}
 	}
 	return nil
-}
-
-// satisfies follows dpkg where aptly does not: a provided name without a version satisfies no
-// relation that asks for one. An architecture in a relation needs no look: all candidates are for
-// one architecture.
-func satisfies(c *candidate, dep deb.Dependency) bool {
-	if c.Name == dep.Pkg {
-		real := c.Package
-		real.Provides = nil
-		dep.Architecture = ""
-		return real.MatchesDependency(dep)
-	}
-	for _, text := range c.Provides {
-		p, err := deb.ParseDependency(text)
-		if err != nil || p.Pkg != dep.Pkg {
-			continue
-		}
-		if dep.Relation == deb.VersionDontCare {
-			return true
-		}
-		provided := deb.Package{Name: p.Pkg, Version: p.Version}
-		if p.Relation == deb.VersionEqual && provided.MatchesDependency(deb.Dependency{Pkg: dep.Pkg, Relation: dep.Relation, Version: dep.Version}) {
-			return true
-		}
-	}
-	return false
-}
-
-// conflicts returns what c cannot be together with. A relation that cannot be parsed is dpkg's to
-// refuse.
-func (c *candidate) conflicts() []deb.Dependency {
-	var deps []deb.Dependency
-	for _, field := range []string{"Conflicts", "Breaks"} {
-		for _, text := range splitList(c.full().GetField(field)) {
-			if dep, err := deb.ParseDependency(text); err == nil {
-				deps = append(deps, dep)
-			}
-		}
-	}
-	return deps
-}
-
-// priority orders providers of one name: required first.
-func (c *candidate) priority() int {
-	order := []string{"required", "important", "standard", "optional"}
-	if i := slices.Index(order, c.GetField("Priority")); i >= 0 {
-		return i
-	}
-	return len(order)
 }

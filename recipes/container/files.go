@@ -74,7 +74,7 @@ func number(known map[string]int, what, name string) (int, error) {
 	}
 	n, ok := known[name]
 	if !ok {
-		return 0, fmt.Errorf("the container has no %s %q (a package or an earlier command must make it)", what, name)
+		return 0, fmt.Errorf("the container has no %s %q (add the package that makes it, or use its number)", what, name)
 	}
 	return n, nil
 }

@@ -56,7 +56,12 @@ func buildArchive(ctx context.Context, b *derive.Build) error {
 	if err := fetch(ctx, b, mirror, url, p.Pin); err != nil {
 		return err
 	}
-	clone, err := cloneInSandbox(ctx, b, mirror, p)
+	s, err := openSandbox(b)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	clone, err := cloneInSandbox(ctx, b, s, mirror, p)
 	if err != nil {
 		return err
 	}
@@ -73,12 +78,8 @@ func buildArchive(ctx context.Context, b *derive.Build) error {
 
 // fetch makes a bare repository that holds exactly the pinned refs and what they reach.
 func fetch(ctx context.Context, b *derive.Build, mirror, url string, pin Pin) error {
-	if _, err := run(ctx, "", nil, "init", "--quiet", "--bare", "--template=", mirror); err != nil {
-		return err
-	}
 	b.Logf("fetch %s", url)
-	if _, err := run(ctx, mirror, nil, "fetch", "--quiet", "--no-auto-gc", "--", url,
-		"+refs/heads/*:refs/upstream/heads/*", "+refs/tags/*:refs/upstream/tags/*"); err != nil {
+	if err := fetchInto(ctx, mirror, url, "+refs/heads/*:refs/upstream/heads/*", "+refs/tags/*:refs/upstream/tags/*"); err != nil {
 		return err
 	}
 	var refs bytes.Buffer
@@ -134,22 +135,22 @@ rm -rf "$GIT_DIR/logs" "$GIT_DIR/hooks" "$GIT_DIR/branches" "$GIT_DIR/descriptio
 git fsck --full --strict --no-dangling --no-progress >/dev/null || echo "git fsck has complaints, which upstream's history carries"
 `
 
-// cloneInSandbox returns the folder, on the host's side, of a clone that depends on nothing but
-// the pinned objects and the git of the tools chroot.
-func cloneInSandbox(ctx context.Context, b *derive.Build, mirror string, p archiveParams) (string, error) {
+func openSandbox(b *derive.Build) (*sandbox.Sandbox, error) {
 	scratch := filepath.Join(b.Scratch, "sandbox")
 	if err := os.Mkdir(scratch, 0o755); err != nil {
-		return "", err
+		return nil, err
 	}
-	s, err := sandbox.Open(scratch, b.Input("tools"))
-	if err != nil {
-		return "", err
-	}
+	return sandbox.Open(scratch, b.Input("tools"))
+}
+
+// cloneInSandbox returns the folder, on the host's side, of a clone that depends on nothing but
+// the pinned objects and the git of the tools chroot.
+func cloneInSandbox(ctx context.Context, b *derive.Build, s *sandbox.Sandbox, mirror string, p archiveParams) (string, error) {
 	head := "refs/heads/" + p.Version
 	if p.Refs[head] != p.Commit {
 		head = ""
 	}
-	err = s.Run(ctx, sandbox.Command{
+	err := s.Run(ctx, sandbox.Command{
 		Args:  []string{"sh", "-c", makeClone, "sh", p.Name, p.Commit, head},
 		Binds: []sandbox.Bind{{Source: mirror, Target: "/mirror"}}, Log: b.Log,
 	})

@@ -5,6 +5,7 @@ package git
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,13 +27,15 @@ type Repository struct {
 	Version string `yaml:"version" json:"version"`
 }
 
+var repositoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
 // Validate returns a [*spec.Error] for what cannot be.
 func (d *Definition) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
 		r, path := d.Repositories[name], "$.git.repositories."+name
 		switch {
-		case strings.ContainsAny(name, "/\\ ") || strings.HasPrefix(name, "."):
-			return spec.Errorf(path, "repository name %q: want letters, digits, dashes and dots", name)
+		case !repositoryName.MatchString(name):
+			return spec.Errorf(path, "repository name %q: want letters, digits, dashes, underscores and dots", name)
 		case r.URL == "":
 			return spec.Errorf(path, "no url")
 		case r.Version == "" || strings.HasPrefix(r.Version, "-"):

@@ -84,6 +84,19 @@ func (l *Lock) Package(id string) (Package, bool) {
 	return l.Packages[i], true
 }
 
+// Versions returns the version of each package that a service holds, by project.
+func (l *Lock) Versions() map[string]string {
+	versions := make(map[string]string)
+	for _, v := range l.Venvs {
+		for _, id := range v.Packages {
+			if p, ok := l.Package(id); ok {
+				versions[p.Name] = p.Version
+			}
+		}
+	}
+	return versions
+}
+
 // Check says whether the lock was made for the definition, and whether it is whole.
 func (l *Lock) Check(d *Definition, recipesDir string) error {
 	sum, err := d.constraintsDigest(recipesDir)

@@ -17,8 +17,9 @@ import (
 
 // A Resolver asks the index what a definition means.
 type Resolver struct {
-	// Chroot is the unpacked build chroot, with pip in it.
-	Chroot string
+	// Chroot returns the folder of the unpacked build chroot, with pip in it. It is asked only when
+	// something is to be resolved.
+	Chroot func(context.Context) (string, error)
 	// Scratch is an empty folder, for its owner to remove. It must be where overlays can be.
 	Scratch    string
 	RecipesDir string
@@ -65,7 +66,11 @@ func (r *Resolver) resolve(ctx context.Context, d *Definition, old *Lock, update
 	if err := os.MkdirAll(r.Scratch, 0o755); err != nil {
 		return nil, err
 	}
-	pip, err := openPipBox(r.Scratch, r.Chroot, config, r.Log)
+	chroot, err := r.Chroot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pip, err := openPipBox(r.Scratch, chroot, config, r.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -26,10 +26,11 @@ func (t *tail) Write(p []byte) (int, error) {
 var (
 	missingPattern = regexp.MustCompile(`Some build dependencies for .* are missing: (.*)\.`)
 	networkPattern = regexp.MustCompile(`(?i)name resolution|name or service not known|network is unreachable|failed to establish a new connection`)
+	checkPattern   = regexp.MustCompile(`(?m)^(\S+ \S+ (?:has requirement|requires) .+)$`)
 	pipPattern     = regexp.MustCompile(`(?m)^\s*(?:ERROR: |error: )(.+)$`)
 )
 
-// cause returns what the output says of a failure, for people, or "".
+// cause returns what the output of a build says of its failure, for people, or "".
 func (t *tail) cause() string {
 	if m := missingPattern.FindSubmatch(t.end); m != nil {
 		return "it needs " + strings.ReplaceAll(string(m[1]), "'", "") + " to build, which the lock does not give it (resolve it again)"
@@ -37,7 +38,10 @@ func (t *tail) cause() string {
 	if networkPattern.Match(t.end) {
 		return "it wanted the network, which builds do not have (take upstream's wheel by listing it under binary)"
 	}
-	return ""
+	if m := checkPattern.FindSubmatch(t.end); m != nil {
+		return string(m[1])
+	}
+	return t.pipErrors()
 }
 
 // pipErrors returns the lines in which pip says what went wrong.
