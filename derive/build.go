@@ -24,7 +24,7 @@ const RootFS = "rootfs.tar"
 func (r *run) build(ctx context.Context, t task, st state, inputs map[string]store.ArtifactID) result {
 	n := t.node
 	res := result{task: t, drv: st.drv, outcome: Built}
-	r.emit(Event{Type: Start, Node: n, Drv: st.drv})
+	r.emit(Event{Type: Start, Node: n, Drv: st.drv, Outcome: Built})
 	start := time.Now()
 	b := &building{Engine: r.Engine, node: n, drv: st.drv, inputs: inputs}
 	err := b.run(ctx)

@@ -71,7 +71,7 @@ type Event struct {
 	Node     *Node
 	Drv      store.DrvID
 	Artifact store.ArtifactID
-	Outcome  Outcome // of Done and Fail
+	Outcome  Outcome // of Done and Fail; of Start, what is tried
 	Seconds  float64
 	Bytes    int64 // that came over the network, of Done
 	Done     int64
@@ -189,6 +189,7 @@ func (r *run) settle(g *Graph) {
 
 // dispatch starts the waiting tasks for which there is a place.
 func (r *run) dispatch() {
+	r.schedule.urgentFirst(r.waiting)
 	var left []task
 	for _, t := range r.waiting {
 		if r.ctx.Err() != nil || r.schedule.stop || r.slots[t.verb] == 0 {

@@ -17,9 +17,9 @@ func (r *run) obtain(ctx context.Context, t task, st state) result {
 	n := t.node
 	switch {
 	case n.fetch != nil:
-		r.emit(Event{Type: Start, Node: n, Drv: st.drv, Total: n.fetch.blob.Size})
+		r.emit(Event{Type: Start, Node: n, Drv: st.drv, Outcome: Fetched, Total: n.fetch.blob.Size})
 	case st.remote != nil:
-		r.emit(Event{Type: Start, Node: n, Drv: st.drv})
+		r.emit(Event{Type: Start, Node: n, Drv: st.drv, Outcome: Reused})
 	}
 	bytes, err := r.substitute(ctx, n, st)
 	res.outcome = Reused

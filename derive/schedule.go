@@ -96,10 +96,15 @@ func (s *schedule) next() []task {
 	}
 	tasks := s.ready
 	s.ready = nil
+	s.urgentFirst(tasks)
+	return tasks
+}
+
+// urgentFirst sorts tasks by how much waits for them: those with the longest way to a goal first.
+func (s *schedule) urgentFirst(tasks []task) {
 	slices.SortStableFunc(tasks, func(a, b task) int {
 		return cmp.Compare(s.states[b.node].height, s.states[a.node].height)
 	})
-	return tasks
 }
 
 // finish takes the result of a task that next gave.

@@ -66,7 +66,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 		{name: "empty is not there", env: map[string]string{"RPCBUILD_PUSH": "", "PUSH_TO_MIRROR": "YES"}, push: true},
 		{
 			name: "a flag over all", args: []string{"--push=false", "--repo", "http://d"},
-			env:  map[string]string{"RPCBUILD_REPO": "http://b", "PUSH_TO_MIRROR": "YES"}, repo: []string{"http://d"},
+			env: map[string]string{"RPCBUILD_REPO": "http://b", "PUSH_TO_MIRROR": "YES"}, repo: []string{"http://d"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

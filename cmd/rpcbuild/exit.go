@@ -9,6 +9,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -45,6 +46,7 @@ func exitCode(err error) int {
 		digest     *store.DigestError
 		conflict   *store.ConflictError
 		published  *cache.WrongError
+		signature  *apt.SignatureError
 	)
 	switch {
 	case err == nil:
@@ -53,7 +55,7 @@ func exitCode(err error) int {
 		return 130
 	case errors.As(err, &usage), errors.As(err, &definition):
 		return 2
-	case errors.As(err, &wrong), errors.As(err, &digest), errors.As(err, &conflict), errors.As(err, &published):
+	case errors.As(err, &wrong), errors.As(err, &digest), errors.As(err, &conflict), errors.As(err, &published), errors.As(err, &signature):
 		return 4
 	case errors.Is(err, cache.ErrUnreachable):
 		return 5

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -28,6 +29,7 @@ func TestExitCode(t *testing.T) {
 		{"digest", fmt.Errorf("fetch x: %w", &store.DigestError{What: "x"}), 4},
 		{"one of several", errors.Join(failed, &store.ConflictError{}), 4},
 		{"what rpc-repo has is wrong", reportedError{&cache.WrongError{Err: failed}}, 4},
+		{"signature", fmt.Errorf("lock: %w", &apt.SignatureError{Err: failed}), 4},
 		{"unreachable", fmt.Errorf("verify: %w", fmt.Errorf("%w: %w", cache.ErrUnreachable, failed)), 5},
 		{"interrupted", errInterrupted, 130},
 		{"cancelled", errors.Join(failed, context.Canceled), 130},

@@ -19,6 +19,8 @@ func writeFailure(w io.Writer, ev derive.Event, lastLines int) {
 	var build *derive.BuildError
 	if errors.As(ev.Err, &build) {
 		cause, kept = build.Err, build.Kept
+	} else if inner := errors.Unwrap(ev.Err); inner != nil { // without the name, which is told already
+		cause = inner
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "failed    %s  %s\n", ev.Node.Name, formatSeconds(ev.Seconds))

@@ -49,7 +49,7 @@ func (j *jsonLines) event(ev derive.Event) {
 	}
 	switch ev.Type {
 	case derive.Start:
-		line.Event = "start"
+		line.Event, line.Outcome = "start", ""
 	case derive.Done:
 		line.Event = "done"
 	case derive.Fail:

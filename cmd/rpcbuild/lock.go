@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/git"
+	"github.com/rcbops/rpcbuild/recipes/python"
 )
 
 type lockOptions struct {
@@ -69,7 +75,7 @@ func (o *lockOptions) run(ctx context.Context, a *app, args []string) error {
 	fresh := rel.Lock == nil
 	r := newReporter("lock "+rel.Name, a.streams, nil)
 	e.Events = r.event
-	changes, err := s.locker(rel, e, a.signingKey(o.keyOptions)).Lock(ctx, rel, o.update)
+	changes, err := s.lock(ctx, rel, e, o.keyOptions, o.update)
 	r.close()
 	if err != nil {
 		return r.conclude("lock "+rel.Name, err)
@@ -89,6 +95,31 @@ func (o *lockOptions) run(ctx context.Context, a *app, args []string) error {
 	}
 	_, err = fmt.Fprintf(a.out, "wrote %s: %s\n", rel.LockPath, countChanges(changes))
 	return err
+}
+
+// lock resolves the release's upstreams and writes its lock. What pip says while it goes on is
+// printed only if the lock fails.
+func (s *session) lock(ctx context.Context, r *recipes.Release, e *derive.Engine, key keyOptions, update []string) ([]recipes.Change, error) {
+	var said bytes.Buffer
+	l := &recipes.Locker{
+		Apt: &apt.Resolver{
+			RecipesDir: r.Dir, Client: s.client, Archive: s.archive, Now: time.Now,
+			Log: func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) },
+		},
+		Git:        &git.Resolver{RecipesDir: r.Dir},
+		Python:     &python.Resolver{RecipesDir: r.Dir, Client: s.client, Log: &said},
+		Engine:     e,
+		Upstreams:  s.upstreamsNow(),
+		SigningKey: s.signingKey(key),
+	}
+	changes, err := l.Lock(ctx, r, update)
+	if err == nil {
+		return changes, nil
+	}
+	if ctx.Err() == nil {
+		s.err.Write(said.Bytes())
+	}
+	return nil, fmt.Errorf("lock %s: %w", r.Name, err)
 }
 
 // countChanges says how much moved, by kind.

@@ -130,6 +130,7 @@ type activity struct {
 type work struct {
 	node        *derive.Node
 	since       time.Time
+	fetches     bool   // it is copied, not built
 	done, total int64  // bytes; total is 0 where it is not known
 	waits       string // for whom, if somebody else builds it
 }
@@ -156,8 +157,8 @@ func (a *activity) add(ev derive.Event) {
 		return
 	}
 	w := a.running[ev.Node]
-	if w == nil {
-		w = &work{node: ev.Node, since: a.now()}
+	if w == nil || ev.Type == derive.Start {
+		w = &work{node: ev.Node, since: a.now(), fetches: ev.Outcome != derive.Built}
 		a.running[ev.Node] = w
 	}
 	w.total = max(w.total, ev.Total)

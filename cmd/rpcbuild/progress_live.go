@@ -65,7 +65,7 @@ func (v *liveView) header() string {
 func (v *liveView) works() []string {
 	var builds, fetches []*work
 	for _, w := range v.running {
-		if w.total > 0 || w.done > 0 {
+		if w.fetches {
 			fetches = append(fetches, w)
 		} else {
 			builds = append(builds, w)

@@ -37,7 +37,7 @@ func (v *plainView) event(ev derive.Event) {
 		v.told = v.now()
 	case ev.Type == derive.Wait:
 		v.line("waiting", n.Name, "for "+ev.Holder.String())
-	case ev.Type == derive.Start && n.Kind != derive.FetchKind:
+	case ev.Type == derive.Start && ev.Outcome == derive.Built:
 		v.line("building", n.Name, "")
 	case ev.Type != derive.Done:
 	case ev.Outcome == derive.Skipped:

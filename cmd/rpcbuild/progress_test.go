@@ -51,9 +51,9 @@ func TestPlainView(t *testing.T) {
 		act.add(ev)
 		v.event(ev)
 	}
-	tell(derive.Event{Type: derive.Start, Node: build})
+	tell(derive.Event{Type: derive.Start, Node: build, Outcome: derive.Built})
 	for _, f := range files {
-		tell(derive.Event{Type: derive.Start, Node: f, Total: 1000})
+		tell(derive.Event{Type: derive.Start, Node: f, Outcome: derive.Fetched, Total: 1000})
 		tell(derive.Event{Type: derive.Progress, Node: f, Done: 500})
 		tell(derive.Event{Type: derive.Done, Node: f, Outcome: derive.Fetched, Bytes: 1000})
 	}
@@ -63,7 +63,7 @@ func TestPlainView(t *testing.T) {
 	c.pass(61 * time.Second)
 	v.tick()
 	tell(derive.Event{Type: derive.Done, Node: build, Outcome: derive.Built, Seconds: 72})
-	tell(derive.Event{Type: derive.Start, Node: broken})
+	tell(derive.Event{Type: derive.Start, Node: broken, Outcome: derive.Built})
 	tell(fail)
 	tell(derive.Event{Type: derive.Done, Node: user, Outcome: derive.Skipped})
 	v.end()
@@ -99,10 +99,10 @@ func TestLiveView(t *testing.T) {
 		v.event(ev)
 	}
 	v.tick()
-	tell(derive.Event{Type: derive.Start, Node: build})
+	tell(derive.Event{Type: derive.Start, Node: build, Outcome: derive.Built})
 	c.pass(2 * time.Second)
 	for _, f := range files {
-		tell(derive.Event{Type: derive.Start, Node: f, Total: 2000})
+		tell(derive.Event{Type: derive.Start, Node: f, Outcome: derive.Fetched, Total: 2000})
 		tell(derive.Event{Type: derive.Progress, Node: f, Done: 500})
 	}
 	tell(fail)

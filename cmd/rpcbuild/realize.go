@@ -101,7 +101,7 @@ type realizing struct {
 
 func (r *realizing) all(ctx context.Context) error {
 	if r.release.Lock == nil {
-		if err := r.lock(ctx); err != nil {
+		if err := r.lockFirst(ctx); err != nil {
 			return err
 		}
 	}
@@ -119,15 +119,15 @@ func (r *realizing) all(ctx context.Context) error {
 	return err
 }
 
-// lock makes the lock of a release that has none.
-func (r *realizing) lock(ctx context.Context) error {
+// lockFirst makes the lock of a release that has none.
+func (r *realizing) lockFirst(ctx context.Context) error {
 	if r.offline {
 		return usageErrorf("release %s has no lock, and --offline forbids to make it (rpcbuild lock %s makes it)", r.release.Name, r.release.Name)
 	}
 	fmt.Fprintf(r.err, "locking %s, which has no lock yet\n", r.release.Name)
-	changes, err := r.locker(r.release, r.engine, r.signingKey(r.keyOptions)).Lock(ctx, r.release, nil)
+	changes, err := r.session.lock(ctx, r.release, r.engine, r.keyOptions, nil)
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", r.release.Name, err)
+		return err
 	}
 	fmt.Fprintf(r.err, "wrote %s: %s\n", r.release.LockPath, countChanges(changes))
 	return nil

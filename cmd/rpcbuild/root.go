@@ -51,8 +51,13 @@ func newRoot(a *app) *cobra.Command {
 environments and container images. What exists, in the store or in rpc-repo, is not built again.
 
 A flag that is not given is taken from the environment (RPCBUILD_STORE for --store, and so on), then
-from the configuration: the user's own, ` + "`rpcbuild/config.yaml`" + ` in $XDG_CONFIG_HOME or ~/.config, then
-` + systemConfig + `.`,
+from the variables that jobs of the original set (PUSH_TO_MIRROR, REPLACE_ARTIFACTS, HOST_RCBOPS_REPO,
+PULL_FROM_MIRROR, RPC_ARTIFACTS_FOLDER, RPC_RELEASE, GPG_PRIVATE, GPG_PUBLIC), then from the
+configuration: the user's own, rpcbuild/config.yaml in $XDG_CONFIG_HOME or ~/.config, before
+` + systemConfig + `. Booleans in the environment are YES or NO.
+
+Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition that does not parse;
+3 verify: something is missing; 4 something is wrong; 5 rpc-repo could not be reached; 130 interrupted.`,
 		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -118,9 +123,12 @@ func (a *app) load(args []string) (*recipes.Release, error) {
 }
 
 // completeRelease completes a RELEASE argument in shells.
-func (a *app) completeRelease(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeRelease(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := a.start(cmd.Flags()); err != nil {
+		return nil, cobra.ShellCompDirectiveError
 	}
 	names, err := recipes.List(a.recipes)
 	if err != nil {

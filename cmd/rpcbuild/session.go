@@ -7,14 +7,12 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/derive/download"
 	"github.com/rcbops/rpcbuild/recipes"
 	"github.com/rcbops/rpcbuild/recipes/apt"
-	"github.com/rcbops/rpcbuild/recipes/git"
 	"github.com/rcbops/rpcbuild/recipes/python"
 	"github.com/rcbops/rpcbuild/store"
 )
@@ -97,21 +95,6 @@ func (s *session) upstreamsNow() recipes.Upstreams {
 // graph returns the graph of the release; only, if not empty, lists the stages that are wanted.
 func (s *session) graph(r *recipes.Release, only ...string) (*derive.Graph, error) {
 	return r.Graph(s.upstreamsNow(), only...)
-}
-
-// locker returns what resolves the release's upstreams.
-func (s *session) locker(r *recipes.Release, e *derive.Engine, signingKey func() (string, error)) *recipes.Locker {
-	return &recipes.Locker{
-		Apt: &apt.Resolver{
-			RecipesDir: r.Dir, Client: s.client, Archive: s.archive, Now: time.Now,
-			Log: func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) },
-		},
-		Git:        &git.Resolver{RecipesDir: r.Dir},
-		Python:     &python.Resolver{RecipesDir: r.Dir, Client: s.client, Log: s.err},
-		Engine:     e,
-		Upstreams:  s.upstreamsNow(),
-		SigningKey: signingKey,
-	}
 }
 
 // tolerant is a repo that, from when it did not answer on, has nothing.

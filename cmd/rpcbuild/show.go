@@ -17,8 +17,9 @@ import (
 )
 
 type showOptions struct {
-	only []string
-	json bool
+	only    []string
+	summary bool
+	json    bool
 }
 
 func newShow(a *app) *cobra.Command {
@@ -31,6 +32,7 @@ func newShow(a *app) *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
 	}
 	onlyFlag(cmd.Flags(), &o.only)
+	cmd.Flags().BoolVar(&o.summary, "summary", false, "say how much of what there is, and how to look at it")
 	jsonFlag(cmd.Flags(), &o.json)
 	return cmd
 }
@@ -65,10 +67,14 @@ func (o *showOptions) run(ctx context.Context, a *app, args []string) error {
 		j.write(d)
 		return firstError(err, j.err)
 	}
-	if o.json {
+	switch {
+	case o.json:
 		return o.printJSON(s, steps)
+	case o.summary:
+		return o.printSummary(s, steps)
+	default:
+		return o.print(s, steps)
 	}
-	return o.print(s, steps)
 }
 
 // lookUp opens the release that args name and finds out what is known of its derivations. The

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -10,17 +11,18 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/restic/chunker"
 )
 
-// How a root file system is cut. Borders depend on the content near them only, so that two trees
-// that share files share most chunks. Smaller chunks share more, and compress worse: with about
-// 4 MiB, xz gives 3 to 5 % more than in one piece.
+// How a root file system is cut: before the first member after chunkMin, so that two trees that share
+// files share most chunks, wherever those lie. Smaller chunks share more, and compress worse.
+//
+// Measured on a web server's container, 290 MB, and its base, 204 MB: of the base's bytes, 69 % are in
+// shared chunks with 256 KiB, 39 % with 512 KiB, 21 % with 1 MiB. restic/chunker, which looks at bytes,
+// shared 30 % with chunks of 1 MiB: a run of zeros always satisfies its condition, and tars are full of
+// them.
 const (
-	chunkPolynomial = chunker.Pol(0x3DA3358B4DC173)
-	chunkMin        = 1 << 20
-	chunkMax        = 16 << 20
-	chunkBits       = 22 // on average 4 MiB, as a power of two
+	chunkMin = 256 << 10
+	chunkMax = 4 << 20 // longer files are cut into pieces of this size
 )
 
 // ChunksFile is the name of an image's chunk index in its artifact. It is not published.
@@ -66,33 +68,80 @@ func (x *chunkIndex) byRaw() map[digest.Digest]chunk {
 	return m
 }
 
-// cut reads a raw file and returns the digests of its chunks in order, and of the whole. Each chunk
-// that is not known is written once, to the folder dir, in a file named by the digest's digits.
-func cut(raw io.Reader, dir string, known map[digest.Digest]chunk) ([]digest.Digest, digest.Digest, error) {
-	whole := digest.SHA256.Digester()
-	c := chunker.NewWithBoundaries(io.TeeReader(raw, whole.Hash()), chunkPolynomial, chunkMin, chunkMax)
-	c.SetAverageBits(chunkBits)
-	buffer := make([]byte, chunkMax)
-	var digests []digest.Digest
-	written := make(map[digest.Digest]bool)
+// borders returns the ends of the chunks of a tar, the last of which is its size.
+func borders(raw io.Reader) ([]int64, error) {
+	in := &counter{r: raw}
+	t := tar.NewReader(in)
+	var ends []int64
+	var last, start int64 // where the last chunk ended, where the next member starts
+	cutAt := func(offset int64) { ends, last = append(ends, offset), offset }
 	for {
-		piece, err := c.Next(buffer)
+		h, err := t.Next()
 		if err == io.EOF {
-			return digests, whole.Digest(), nil
+			break
 		}
 		if err != nil {
+			return nil, fmt.Errorf("read tar: %w", err)
+		}
+		if start-last >= chunkMin || start > last && h.Size > chunkMax {
+			cutAt(start)
+		}
+		const block = 512
+		start = in.n + (h.Size+block-1)/block*block
+		for start-last > chunkMax {
+			cutAt(last + chunkMax)
+		}
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil { // what pads the end
+		return nil, fmt.Errorf("read tar: %w", err)
+	}
+	return append(ends, in.n), nil
+}
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// cut reads a tar and returns the digests of its chunks in order, and of the whole. Each chunk that
+// is not known is written once, to the folder dir, in a file named by the digest's digits.
+func cut(raw io.ReadSeeker, dir string, known map[digest.Digest]chunk) ([]digest.Digest, digest.Digest, error) {
+	ends, err := borders(raw)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := raw.Seek(0, io.SeekStart); err != nil {
+		return nil, "", err
+	}
+	whole := digest.SHA256.Digester()
+	in := io.TeeReader(raw, whole.Hash())
+	digests := make([]digest.Digest, 0, len(ends))
+	written := make(map[digest.Digest]bool)
+	var offset int64
+	for _, end := range ends {
+		piece := make([]byte, end-offset)
+		offset = end
+		if _, err := io.ReadFull(in, piece); err != nil {
 			return nil, "", fmt.Errorf("cut into chunks: %w", err)
 		}
-		d := digest.FromBytes(piece.Data)
+		d := digest.FromBytes(piece)
 		digests = append(digests, d)
 		if _, ok := known[d]; ok || written[d] {
 			continue
 		}
 		written[d] = true
-		if err := os.WriteFile(filepath.Join(dir, d.Encoded()), piece.Data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, d.Encoded()), piece, 0o644); err != nil {
 			return nil, "", fmt.Errorf("cut into chunks: %w", err)
 		}
 	}
+	return digests, whole.Digest(), nil
 }
 
 // joiner puts streams together to one compressed file.

@@ -34,7 +34,7 @@ type imageParams struct {
 const indexFile = "meta/1.0/index-system"
 
 // xzOptions are those of xz. Level 4 takes LEVEL of level 6's time and gives LEVEL more.
-const xzOptions = "-6 --check=crc64 --threads=1"
+const xzOptions = "--check=crc64 --threads=1 --x86 --lzma2=preset=2"
 
 // image is one build of an image.
 type image struct {

@@ -65,7 +65,7 @@ func buildArchive(ctx context.Context, b *derive.Build) error {
 	if err != nil {
 		return err
 	}
-	date, err := run(ctx, mirror, nil, "show", "-s", "--format=%ct", p.Commit)
+	date, err := run(ctx, mirror, nil, "show", "--no-patch", "--no-show-signature", "--format=%ct", p.Commit)
 	if err != nil {
 		return err
 	}
@@ -112,18 +112,22 @@ func ensure(ctx context.Context, mirror, url, ref, id string) error {
 // names or nothing.
 //
 // One pack is made anew from a sorted list of objects by one thread, because what a server packed
-// for us depends on its version and its mood. The index is written without stat data, which would
-// be this machine's inodes and clock; git fills it in when it first looks.
+// for us depends on its version and its mood. The mirror is read-only, so the pack goes through a file
+// of ours. The index is written without stat data, which would
+// be this machine's inodes and clock; git fills it in when it first looks. Every file gets the time of
+// the commit, even one that lies in the future.
 const makeClone = `set -eu
 export GIT_DIR="/build/$1/.git" GIT_WORK_TREE="/build/$1" GIT_CONFIG_NOSYSTEM=1
 git config --global --add safe.directory '*'
 mkdir -p "/build/$1" && cd "/build/$1"
 git init --quiet --template= --initial-branch=master
 GIT_DIR=/mirror git for-each-ref --format='create %(refname) %(objectname)' refs/heads refs/tags > /build/refs
-(echo "$2"; cut -d' ' -f3 /build/refs) | GIT_DIR=/mirror git rev-list --objects --stdin | LC_ALL=C sort -u > /build/objects
-mkdir -p "$GIT_DIR/objects/pack"
+(echo "$2"; cut -d' ' -f3 /build/refs) > /build/tips
+GIT_DIR=/mirror git rev-list --objects --stdin < /build/tips > /build/reached
+LC_ALL=C sort -u /build/reached > /build/objects
 GIT_DIR=/mirror git -c pack.threads=1 -c pack.compression=6 pack-objects --quiet --no-reuse-delta --no-reuse-object \
-	--delta-base-offset "$GIT_DIR/objects/pack/pack" < /build/objects > /dev/null
+	--delta-base-offset --stdout < /build/objects > /build/pack
+git index-pack --stdin < /build/pack > /dev/null
 rm -f "$GIT_DIR"/objects/pack/*.rev
 git update-ref --stdin < /build/refs
 if [ -n "$3" ]; then git symbolic-ref HEAD "$3"; else git update-ref --no-deref HEAD "$2"; fi
@@ -133,6 +137,7 @@ git read-tree "$2"
 git checkout-index --all --force
 rm -rf "$GIT_DIR/logs" "$GIT_DIR/hooks" "$GIT_DIR/branches" "$GIT_DIR/description"
 git fsck --full --strict --no-dangling --no-progress >/dev/null || echo "git fsck has complaints, which upstream's history carries"
+find "/build/$1" -exec touch --no-dereference --date="@$(git show --no-patch --format=%ct "$2")" {} +
 `
 
 func openSandbox(b *derive.Build) (*sandbox.Sandbox, error) {
@@ -150,8 +155,12 @@ func cloneInSandbox(ctx context.Context, b *derive.Build, s *sandbox.Sandbox, mi
 	if p.Refs[head] != p.Commit {
 		head = ""
 	}
+	const script = "/clone-repository"
+	if err := os.WriteFile(filepath.Join(s.Root, script), []byte(makeClone), 0o644); err != nil {
+		return "", err
+	}
 	err := s.Run(ctx, sandbox.Command{
-		Args:  []string{"sh", "-c", makeClone, "sh", p.Name, p.Commit, head},
+		Args:  []string{"sh", script, p.Name, p.Commit, head},
 		Binds: []sandbox.Bind{{Source: mirror, Target: "/mirror"}}, Log: b.Log,
 	})
 	return filepath.Join(s.Root, "build", p.Name), err
@@ -169,7 +178,7 @@ func pack(dir, name, tree string, clamp int64) error {
 	if err != nil {
 		return err
 	}
-	if err := archive.Write(z, tree, archive.Options{Prefix: name, Clamp: clamp, Root: true}); err != nil {
+	if err := archive.Write(z, tree, archive.Options{Prefix: name + "/", Clamp: clamp, Root: true}); err != nil {
 		return err
 	}
 	if err := z.Close(); err != nil {

@@ -13,7 +13,7 @@ import (
 func goodLock() *Lock {
 	sum := func(s string) string { return digest.FromString(s).Encoded() }
 	return &Lock{
-		Constraints: digest.FromString(""), BuildConstraints: []string{"setuptools<81"}, Binary: []string{"vendor"}, Pure: []string{"plain"},
+		Constraints: digest.FromString(""), BuildConstraints: []string{"setuptools~=80.0"}, Binary: []string{"vendor"}, Pure: []string{"plain"},
 		Python: "3.13",
 		Venvs:  map[string]VenvLock{"service": {Requirements: []string{"service"}, Packages: []string{"native==1.0", "service==2.0"}}},
 		Packages: []Package{
@@ -26,7 +26,7 @@ func goodLock() *Lock {
 
 func lockDefinition() *Definition {
 	return &Definition{
-		BuildConstraints: []string{"setuptools<81"}, Binary: []string{"vendor"}, Pure: []string{"plain"}, Packages: []string{"python3-dev"},
+		BuildConstraints: []string{"setuptools~=80.0"}, Binary: []string{"vendor"}, Pure: []string{"plain"}, Packages: []string{"python3-dev"},
 		Venvs: map[string]Venv{"service": {Requirements: []string{"service"}}},
 	}
 }

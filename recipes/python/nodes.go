@@ -151,6 +151,7 @@ func (m *nodeMaker) release(nodes *Nodes, git []string) *derive.Node {
 			taken = append(taken, p.Name)
 		}
 	}
+	slices.Sort(taken) // ids are sorted otherwise: "-" is before "="
 	return &derive.Node{Name: "python/release", Kind: releaseKind, Inputs: inputs, Params: releaseParams{
 		Release: m.rel.Name, Machine: m.rel.Distribution.Machine(), Platform: m.rel.Distribution.Platform(),
 		Packages: ids, Taken: taken, Venvs: sortedKeys(nodes.Venvs), Git: slices.Sorted(slices.Values(git)),

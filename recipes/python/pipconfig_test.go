@@ -29,7 +29,8 @@ func TestReadPipConfig(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
 	t.Setenv("XDG_CONFIG_DIRS", filepath.Join(home, "xdg"))
 	t.Setenv("PIP_CERT", "/machine/ca.crt")
-	writeFile(t, filepath.Join(home, "xdg/pip/pip.conf"), []byte(goodINI))
+	writeFile(t, filepath.Join(home, "xdg/pip/pip.conf"), []byte("[global]\ntrusted-host = xdg.example\n"))
+	writeFile(t, filepath.Join(home, ".pip/pip.conf"), []byte(goodINI))
 	writeFile(t, filepath.Join(home, "config/pip/pip.conf"), []byte("[global]\nindex-url = https://user.example/simple\ntrusted-host = user.example\n"))
 	check := func(what string, want *pipConfig) {
 		t.Helper()

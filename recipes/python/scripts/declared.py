@@ -6,8 +6,17 @@ usage: declared.py ARCHIVES SOURCES RESULT
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tomllib
+
+
+def unpack(archive, target):
+    os.makedirs(target)
+    if archive.endswith(".zip"):
+        shutil.unpack_archive(archive, target)
+    else:
+        subprocess.run(["tar", "-xzf", archive, "-C", target, "--no-same-owner", "--no-same-permissions"], check=True)
 
 
 def declared(root):
@@ -31,7 +40,7 @@ for archive in sorted(os.listdir(archives)):
     target = os.path.join(sources, archive)
     if os.path.exists(target):
         continue
-    shutil.unpack_archive(os.path.join(archives, archive), target, filter="data" if archive.endswith("gz") else None)
+    unpack(os.path.join(archives, archive), target)
     (top,) = os.listdir(target)
     projects[archive] = declared(os.path.join(target, top))
 with open(result, "w") as f:

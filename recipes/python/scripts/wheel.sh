@@ -6,10 +6,11 @@ pip="/usr/bin/python3 -m pip --python /build/env/bin/python3 --isolated --disabl
 if [ -n "$(ls /build/tools)" ]; then
 	$pip install --quiet --no-index --no-deps --no-compile /build/tools/*.whl
 fi
-python3 -c '
-import shutil, sys
-shutil.unpack_archive(sys.argv[1], "/build/unpacked", filter="data" if sys.argv[1].endswith("gz") else None)
-' "$1"
+mkdir /build/unpacked
+case "$1" in
+*.zip) python3 -m zipfile -e "$1" /build/unpacked ;;
+*) tar -xzf "$1" -C /build/unpacked --no-same-owner --no-same-permissions ;;
+esac
 mkdir /build/src
 mv /build/unpacked/* "/build/src/$2"
 export PATH="/build/env/bin:$PATH"
