@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/container"
 	"github.com/rcbops/rpcbuild/recipes/git"
@@ -99,7 +97,7 @@ func readDefinition(dir, release string) (*Definition, error) {
 		return nil, fmt.Errorf("read definition: %w", err)
 	}
 	var d Definition
-	if err := yaml.UnmarshalWithOptions(content, &d, yaml.Strict()); err != nil {
+	if err := spec.DecodeYAML(content, &d); err != nil {
 		return nil, syntaxError(file, err)
 	}
 	if err := d.validate(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
 // systemConfig is the machine's configuration file.
@@ -65,7 +67,7 @@ func readConfigFile(name string) (*configFile, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	f := &configFile{name: name}
-	if err := yaml.UnmarshalWithOptions(content, f, yaml.Strict()); err != nil {
+	if err := spec.DecodeYAML(content, f); err != nil {
 		var y yaml.Error
 		if errors.As(err, &y) && y.GetToken() != nil {
 			at := y.GetToken().Position

@@ -129,7 +129,7 @@ func (q *quickstart) lxcClient(t *testing.T, url, ca, variant, command, want str
 	q.must("mkdir", "-p", path, cache)
 	create := exec.Command("lxc-create", "-P", path, "-n", name, "-t", "download", "--",
 		"--server", strings.TrimPrefix(url, "https://"), "-d", "debian", "-r", "trixie", "-a", "amd64",
-		"--variant", variant+"-quickstart", "--no-validate")
+		"--variant", variant+"-quickstart")
 	wgetrc := filepath.Join(q.dir, "wgetrc")
 	if err := os.WriteFile(wgetrc, []byte("ca_certificate = "+ca+"\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func rules() []rule {
 		{remove, "var/cache/debconf/*-old", "the state before the last package"},
 		{remove, "var/lib/dpkg/*-old", "the state before the last package"},
 		{remove, "etc/*-", "the state before the last user: passwd-, shadow-, group-, gshadow-, subuid-, subgid-"},
-		{remove, "etc/ssh/ssh_host_*", "random, and secret: sshd-keygen.service makes them at the first start"},
+		{remove, "etc/ssh/ssh_host_*", "random, and secret: ssh-keygen -A makes them where the container is used"},
 		{remove, "etc/ssl/private/ssl-cert-snakeoil.key", "random, and secret: make-ssl-cert generate-default-snakeoil makes it"},
 		{remove, "etc/ssl/certs/ssl-cert-snakeoil.pem", "of that key, with this machine's name"},
 		{removeDangling, "etc/ssl/certs/*", "the link to that certificate is named by its random hash"},

@@ -33,7 +33,9 @@ type imageParams struct {
 // indexFile is the list of images that LXC's download client reads.
 const indexFile = "meta/1.0/index-system"
 
-// xzOptions are those of xz. Level 4 takes LEVEL of level 6's time and gives LEVEL more.
+// xzOptions are those of xz. Of 40 MB of a Debian system in 4 MiB blocks, on one core: preset 2 takes
+// 4.8 s and gives 11.4 MB, with the filter for x86 programs before it 4.7 s and 11.0 MB; with the filter,
+// preset 1 takes 2.9 s (11.2 MB), preset 4 9.5 s (10.2 MB), preset 6 12.4 s (10.1 MB).
 const xzOptions = "--check=crc64 --threads=1 --x86 --lzma2=preset=2"
 
 // image is one build of an image.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,7 +115,7 @@ func decompress(ctx context.Context, deb, target string) error {
 	return dpkgDeb(ctx, f, "--fsys-tarfile", deb)
 }
 
-func dpkgDeb(ctx context.Context, out interface{ Write([]byte) (int, error) }, args ...string) error {
+func dpkgDeb(ctx context.Context, out io.Writer, args ...string) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "dpkg-deb", args...)
 	cmd.Stdout, cmd.Stderr = out, &stderr

@@ -22,6 +22,7 @@ func normalize(name string) string {
 // A wheelName is what a wheel's file name says of it.
 type wheelName struct {
 	Project, Version      string
+	Distribution          string // the project as the file name spells it
 	Python, ABI, Platform string // tags; several are joined by dots
 }
 
@@ -32,11 +33,18 @@ func parseWheelName(file string) (wheelName, error) {
 		return wheelName{}, fmt.Errorf("%q is not the name of a wheel", file)
 	}
 	tags := parts[len(parts)-3:]
-	return wheelName{Project: normalize(parts[0]), Version: parts[1], Python: tags[0], ABI: tags[1], Platform: tags[2]}, nil
+	return wheelName{Project: normalize(parts[0]), Version: parts[1], Distribution: parts[0], Python: tags[0], ABI: tags[1], Platform: tags[2]}, nil
 }
 
 // pure reports whether the wheel holds nothing that was compiled for a platform.
 func (w wheelName) pure() bool { return w.ABI == "none" && w.Platform == "any" }
+
+// named returns the file name of a wheel that we built. Its build tag is from its content: the pool
+// of wheels is one for all releases, and two that are built in different chroots may differ where
+// name and version do not.
+func (w wheelName) named(sum []byte) string {
+	return fmt.Sprintf("%s-%s-1_%x-%s-%s-%s.whl", w.Distribution, w.Version, sum[:6], w.Python, w.ABI, w.Platform)
+}
 
 // isPureWheel reports whether file is the name of a wheel that is the same on every platform.
 func isPureWheel(file string) bool {

@@ -12,10 +12,10 @@ func TestNormalize(t *testing.T) {
 
 func TestParseWheelName(t *testing.T) {
 	for file, want := range map[string]wheelName{
-		"PyJWT-2.11.0-py3-none-any.whl":                   {"pyjwt", "2.11.0", "py3", "none", "any"},
-		"oslo.config-10.3.0-1build2-py2.py3-none-any.whl": {"oslo-config", "10.3.0", "py2.py3", "none", "any"},
-		"cffi-2.0.0-cp313-cp313-manylinux2014_x86_64.whl": {"cffi", "2.0.0", "cp313", "cp313", "manylinux2014_x86_64"},
-		"local-1.0+deb_1-cp39-abi3-linux_x86_64.whl":      {"local", "1.0+deb_1", "cp39", "abi3", "linux_x86_64"},
+		"PyJWT-2.11.0-py3-none-any.whl":                   {"pyjwt", "2.11.0", "PyJWT", "py3", "none", "any"},
+		"oslo.config-10.3.0-1build2-py2.py3-none-any.whl": {"oslo-config", "10.3.0", "oslo.config", "py2.py3", "none", "any"},
+		"cffi-2.0.0-cp313-cp313-manylinux2014_x86_64.whl": {"cffi", "2.0.0", "cffi", "cp313", "cp313", "manylinux2014_x86_64"},
+		"local-1.0+deb_1-cp39-abi3-linux_x86_64.whl":      {"local", "1.0+deb_1", "local", "cp39", "abi3", "linux_x86_64"},
 	} {
 		got, err := parseWheelName(file)
 		if err != nil || got != want {

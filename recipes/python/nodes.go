@@ -21,7 +21,7 @@ type Nodes struct {
 // Kinds returns how the nodes of this recipe are built.
 func Kinds() []derive.Kind {
 	return []derive.Kind{
-		{Name: wheelKind, Version: "1", Sandbox: true, Build: buildWheel},
+		{Name: wheelKind, Version: "2", Sandbox: true, Build: buildWheel},
 		{Name: venvKind, Version: "1", Sandbox: true, Build: buildVenv},
 		{Name: releaseKind, Version: "1", Build: buildRelease},
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -106,11 +107,13 @@ func finishWheel(b *derive.Build, p wheelParams, built string, when time.Time) e
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(b.Output, name))
+	canonical := filepath.Join(b.Scratch, "canonical.whl")
+	f, err := os.Create(canonical)
 	if err != nil {
 		return err
 	}
-	info, err := canonicalWheel(f, built, when)
+	sum := sha256.New()
+	info, err := canonicalWheel(io.MultiWriter(f, sum), built, when)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -121,6 +124,10 @@ func finishWheel(b *derive.Build, p wheelParams, built string, when time.Time) e
 		return fmt.Errorf("%s is for the platform %s, want linux_%s", name, tags.Platform, p.Machine)
 	case p.Compiled && !info.Native:
 		return fmt.Errorf("%s holds no compiled code, while upstream's wheel does: the build chroot lacks what it is compiled with (add to packages; or list %s under pure to have it so)", name, p.Project)
+	}
+	name = tags.named(sum.Sum(nil))
+	if err := os.Rename(canonical, filepath.Join(b.Output, name)); err != nil {
+		return err
 	}
 	b.Publish(publishWheel(p.Platform, p.Project, name, name)...)
 	return nil
