@@ -20,7 +20,7 @@ type found struct {
 
 // find looks up the derivations of nodes whose inputs are known: in the store's index, then, for
 // what it lacks, in each substituter with one request. What a substituter knows is written into the
-// store, so that it need not be asked again.
+// store, for later runs without it.
 func (e *Engine) find(ctx context.Context, nodes []*Node, artifact func(*Node) store.ArtifactID) ([]found, error) {
 	all := make([]found, len(nodes))
 	drvs := make([]store.DrvID, 0, len(nodes))
