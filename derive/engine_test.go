@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -324,22 +325,17 @@ func TestBuildProcessThatDies(t *testing.T) {
 func TestCancel(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	var pid int
+	pids := make(chan int, 1)
 	go func() {
 		defer cancel()
-		for range 200 {
-			content, _ := os.ReadFile(b.notes)
-			if n, _ := fmt.Sscanf(string(content), "sleeper %d\n", &pid); n == 1 {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		pids <- b.waitForSleeper()
 	}()
 	got, err := b.try(ctx, b.node("user", testParams{}, b.node("sleeper", testParams{Do: "sleep"})))
 	if !errors.Is(err, context.Canceled) || strings.Count(err.Error(), "canceled") != 1 {
 		t.Errorf("got %v", err)
 	}
 	b.want("outcomes", outcomes(got), "sleeper:failed user:skipped")
+	pid := <-pids
 	if pid == 0 {
 		t.Fatal("the build did not start")
 	}
@@ -348,6 +344,73 @@ func TestCancel(t *testing.T) {
 	}
 	b.checkEvents()
 	b.checkNothingLeft()
+}
+
+// realizeSleeper is a process that [TestKilledEngine] kills.
+func realizeSleeper(dir, notes string) {
+	s, err := store.Open(dir)
+	if err != nil {
+		panic(err)
+	}
+	b := benchOn(nil, s, notes)
+	g, err := NewGraph(b.node("sleeper", testParams{Do: "sleep"}))
+	if err != nil {
+		panic(err)
+	}
+	_, err = b.Realize(context.Background(), g)
+	panic(err)
+}
+
+// TestKilledEngine kills the process that realizes, without a warning: its build dies with it, and
+// the next one takes over.
+func TestKilledEngine(t *testing.T) {
+	b := newBench(t)
+	engine := exec.Command(os.Args[0], "sleeper", b.Store.Dir(), b.notes)
+	if err := engine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := b.waitForSleeper()
+	engine.Process.Kill()
+	engine.Wait()
+	gone := false
+	for range 100 {
+		if gone = errors.Is(syscall.Kill(pid, 0), syscall.ESRCH); gone {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !gone {
+		t.Errorf("process %d lives", pid)
+	}
+	os.Remove(b.notes)
+
+	s, err := store.Open(b.Store.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	next := benchOn(t, s, b.notes)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		next.waitForSleeper()
+	}()
+	if _, err := next.try(ctx, next.node("sleeper", testParams{Do: "sleep"})); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	next.checkNothingLeft()
+}
+
+// waitForSleeper returns the process of the build of a node named sleeper, or 0 if it does not start.
+func (b *bench) waitForSleeper() (pid int) {
+	for range 500 {
+		content, _ := os.ReadFile(b.notes)
+		if n, _ := fmt.Sscanf(string(content), "sleeper %d\n", &pid); n == 1 {
+			return pid
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return 0
 }
 
 func TestOffline(t *testing.T) {

@@ -19,8 +19,13 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// TestMain lets this binary play rpcbuild's hidden verb: a build in a process of its own.
+// TestMain lets this binary play rpcbuild's hidden verb, a build in a process of its own, and a
+// process that realizes something that never ends.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "sleeper" {
+		realizeSleeper(os.Args[2], os.Args[3])
+		os.Exit(1)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "build" {
 		if RunBuild(context.Background(), testKinds(), os.Args[2], os.Stderr) != nil {
 			os.Exit(1)

@@ -97,8 +97,8 @@ func readDefinition(dir, release string) (*Definition, error) {
 		return nil, fmt.Errorf("read definition: %w", err)
 	}
 	var d Definition
-	if err := spec.DecodeYAML(content, &d); err != nil {
-		return nil, syntaxError(file, err)
+	if err := spec.DecodeYAML(file, content, &d); err != nil {
+		return nil, syntaxError(err)
 	}
 	if err := d.validate(); err != nil {
 		return nil, locate(file, content, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,6 +65,9 @@ func DecodeLock(content []byte) (*Lock, error) {
 	if err := dec.Decode(&l); err != nil {
 		return nil, fmt.Errorf("decode lock: %w", err)
 	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("decode lock: something follows its end")
+	}
 	if l.Schema != lockSchema {
 		return nil, fmt.Errorf("decode lock: schema %d, this rpcbuild knows %d", l.Schema, lockSchema)
 	}
@@ -87,7 +91,7 @@ func readLock(file string) (*Lock, error) {
 		e := &DefinitionError{File: file, Msg: err.Error(), Hint: "restore it, or remove it and make it anew with rpcbuild lock"}
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
-			before := content[:min(int(syntax.Offset), len(content))]
+			before := content[:min(max(int(syntax.Offset)-1, 0), len(content))] // the offset is behind it
 			e.Line = 1 + bytes.Count(before, []byte("\n"))
 			e.Column = len(before) - bytes.LastIndexByte(before, '\n')
 		}

@@ -2,9 +2,6 @@ package recipes
 
 import (
 	"errors"
-	"reflect"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -14,44 +11,13 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
-// syntaxError turns what the YAML library found into an error with file and line.
-func syntaxError(file string, err error) error {
-	e := &DefinitionError{File: file, Msg: err.Error()}
-	var y yaml.Error
-	if errors.As(err, &y) {
-		e.Msg = y.GetMessage()
-		if t := y.GetToken(); t != nil {
-			e.Line, e.Column = t.Position.Line, t.Position.Column
-		}
+// syntaxError makes an error of a definition from one of [spec.DecodeYAML].
+func syntaxError(err error) error {
+	var y *spec.YAMLError
+	if !errors.As(err, &y) {
+		return err
 	}
-	if m := unknownField.FindStringSubmatch(e.Msg); m != nil {
-		e.Hint = spec.Suggest(m[1], fieldNames(reflect.TypeFor[Definition]()))
-	}
-	return e
-}
-
-var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
-
-// fieldNames returns every key that a definition may have anywhere, sorted.
-func fieldNames(t reflect.Type) []string {
-	var names []string
-	var visit func(t reflect.Type)
-	visit = func(t reflect.Type) {
-		switch t.Kind() {
-		case reflect.Map, reflect.Slice, reflect.Pointer:
-			visit(t.Elem())
-		case reflect.Struct:
-			for i := range t.NumField() {
-				if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
-					names = append(names, name)
-					visit(t.Field(i).Type)
-				}
-			}
-		}
-	}
-	visit(t)
-	slices.Sort(names)
-	return slices.Compact(names)
+	return &DefinitionError{File: y.File, Line: y.Line, Column: y.Column, Msg: y.Msg, Hint: y.Hint}
 }
 
 // locate gives a [*spec.Error] the place of its field in the file, or of the nearest field around it

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -44,7 +45,7 @@ func TestLockOfAKilledProcessIsTakenOver(t *testing.T) {
 
 func TestLockIsExclusive(t *testing.T) {
 	s := open(t)
-	inside, total := 0, 0 // under the lock
+	var inside, total atomic.Int32
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -54,18 +55,18 @@ func TestLockIsExclusive(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if inside++; inside != 1 {
-					t.Errorf("%d inside", inside)
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d inside", n)
 				}
-				total++
-				inside--
+				total.Add(1)
+				inside.Add(-1)
 				unlock()
 			}
 		})
 	}
 	wg.Wait()
-	if total != 40 {
-		t.Errorf("%d, want 40", total)
+	if n := total.Load(); n != 40 {
+		t.Errorf("%d, want 40", n)
 	}
 }
 

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
+	"time"
 
 	"github.com/rcbops/rpcbuild/recipes/spec"
 )
@@ -30,6 +29,8 @@ type configFile struct {
 	Jobs int `yaml:"jobs"`
 	// Upstreams maps the beginning of upstream URLs to what they are read from instead.
 	Upstreams map[string]string `yaml:"upstreams"`
+	// Timeout is how long an upstream may be silent before it counts as not answering; 0 means 30 s.
+	Timeout time.Duration `yaml:"timeout"`
 	// Builder is the name that realisations give this machine.
 	Builder string `yaml:"builder"`
 	// GPGPrivate is the file with the key that signs apt repositories, GPGPublic with its public part.
@@ -67,13 +68,8 @@ func readConfigFile(name string) (*configFile, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	f := &configFile{name: name}
-	if err := spec.DecodeYAML(content, f); err != nil {
-		var y yaml.Error
-		if errors.As(err, &y) && y.GetToken() != nil {
-			at := y.GetToken().Position
-			return nil, fmt.Errorf("read configuration: %s:%d:%d: %s", name, at.Line, at.Column, y.GetMessage())
-		}
-		return nil, fmt.Errorf("read configuration: %s: %w", name, err)
+	if err := spec.DecodeYAML(name, content, f); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	return f, nil
 }
@@ -112,6 +108,16 @@ func (f *configFile) path(p string) string {
 		return p
 	}
 	return filepath.Join(filepath.Dir(f.name), p)
+}
+
+// timeout returns what the strongest file that says something of it says; else 0.
+func timeout(files []*configFile) time.Duration {
+	for _, f := range files {
+		if f.Timeout != 0 {
+			return f.Timeout
+		}
+	}
+	return 0
 }
 
 // upstreams puts the files' maps together.

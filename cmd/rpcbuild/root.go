@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ type app struct {
 	repoURLs    []string
 	recipes     string
 	upstreams   map[string]string
+	timeout     time.Duration // of upstreams; 0 for the default
 
 	started bool // a verb runs: what went wrong before is the command line's fault
 }
@@ -91,7 +93,7 @@ func (a *app) start(flags *pflag.FlagSet) error {
 	if err := applyConfig(flags, left, files); err != nil {
 		return err
 	}
-	a.upstreams = upstreams(files)
+	a.upstreams, a.timeout = upstreams(files), timeout(files)
 	a.started = true
 	return nil
 }

@@ -35,6 +35,9 @@ type session struct {
 // is missing. close must be called.
 func (a *app) open(write bool) (_ *session, err error) {
 	s := &session{app: a, client: download.New(a.upstreams), archive: apt.Archives(aptConfig)}
+	if a.timeout > 0 {
+		s.client.Stall(a.timeout)
+	}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -49,7 +49,7 @@ func Main(specPath string) error {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	if err := c.StartExecute(s.command()); err != nil {
+	if err := start(c, s.command()); err != nil {
 		log, _ := os.ReadFile(logPath)
 		return fmt.Errorf("sandbox: start container: %w\n%s", err, log)
 	}
@@ -62,13 +62,32 @@ func Main(specPath string) error {
 	return nil
 }
 
+// startAttempts bounds how often a container that does not start is started again.
+//
+// One start in some hundreds fails: liblxc (5.0.2, lxc_ambient_caps_up) asks for the real and then
+// for the effective user id while its parent maps both. If the mapping comes between the two, it
+// takes itself for a setuid program, and crashes. Nothing of ours has run by then.
+const startAttempts = 5
+
+func start(c *lxc.Container, command []string) error {
+	for attempt := 1; ; attempt++ {
+		err := c.StartExecute(command)
+		if err == nil || attempt == startAttempts {
+			return err
+		}
+	}
+}
+
+// linked reports whether this program has LXC in it.
+func linked() error { return nil }
+
 type configItem struct{ key, value string }
 
 // config is the container's configuration, in LXC's own terms: lxc.container.conf(5).
 func (s *spec) config(logPath string) ([]configItem, error) {
 	items := []configItem{
 		{"lxc.log.file", logPath},
-		{"lxc.log.level", "WARN"},
+		{"lxc.log.level", "ERROR"},
 		{"lxc.rootfs.path", "dir:" + s.Root},
 		{"lxc.uts.name", "localhost"},
 		{"lxc.idmap", "u 0 0 65536"},

@@ -4,7 +4,9 @@ package sandbox
 
 import "errors"
 
+var errNoLXC = errors.New("a sandbox needs LXC, which this rpcbuild was built without: build it with CGO_ENABLED=1 and the Debian package lxc-dev, or name an rpc-repo that has the artifact with --repo")
+
 // Main says that this rpcbuild has no LXC.
-func Main(string) error {
-	return errors.New("sandbox: this rpcbuild was built without LXC; build it with CGO_ENABLED=1 and lxc-dev")
-}
+func Main(string) error { return errNoLXC }
+
+func linked() error { return errNoLXC }

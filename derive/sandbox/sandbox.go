@@ -44,7 +44,7 @@ func Open(scratch string, lowers ...string) (*Sandbox, error) {
 		lowers = []string{filepath.Join(scratch, "empty")}
 	}
 	// volatile: nobody reads this tree after a crash, so nothing need be synced. It halves the time of dpkg.
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile,xino=on",
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile",
 		strings.Join(lowers, ":"), filepath.Join(scratch, "upper"), filepath.Join(scratch, "work"))
 	if err := unix.Mount("overlay", s.Root, "overlay", 0, options); err != nil {
 		return nil, fmt.Errorf("open sandbox: mount overlay at %s: %w (it needs root and overlayfs)", s.Root, err)

@@ -114,3 +114,16 @@ func TestRunIsKilled(t *testing.T) {
 		t.Errorf("control groups are left: %v", groups)
 	}
 }
+
+// TestRunOften would meet the crash of liblxc that [start] makes up for.
+func TestRunOften(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes ten seconds")
+	}
+	s := open(t)
+	for i := range 300 {
+		if err := s.Run(t.Context(), Command{Args: []string{"true"}}); err != nil {
+			t.Fatalf("run %d: %v", i, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package container
 import (
 	"bytes"
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -119,7 +120,10 @@ func dpkgDeb(ctx context.Context, out io.Writer, args ...string) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "dpkg-deb", args...)
 	cmd.Stdout, cmd.Stderr = out, &stderr
-	if err := cmd.Run(); err != nil {
+	switch err := cmd.Run(); {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("dpkg-deb is not installed: install the Debian package dpkg")
+	case err != nil:
 		return fmt.Errorf("%s: %w: %s", cmd, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return nil

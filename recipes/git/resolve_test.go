@@ -3,9 +3,12 @@ package git
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/rcbops/rpcbuild/recipes/spec"
 )
@@ -180,4 +183,37 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestBundlesThatShip holds that the bundles of the release quickstart are what their script makes.
+func TestBundlesThatShip(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	made := t.TempDir()
+	if out, err := exec.Command("../../testdata/git/make-bundles.sh", made).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, version := range map[string]string{"requirements": "stable/2026.1", "rpcbuild-playbooks": "1.0.0"} {
+		shipped, err := resolve(t, filepath.Join(absolute(t, "../git-bundles"), name+".bundle"), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		anew, err := resolve(t, filepath.Join(made, name+".bundle"), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(anew, shipped); diff != "" {
+			t.Errorf("%s: run testdata/git/make-bundles.sh\n%s", name, diff)
+		}
+	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
 }

@@ -91,22 +91,26 @@ func Suggest(name string, candidates []string) string {
 	}
 }
 
-// distance is the number of letters to insert, remove or replace to get from a to b (Levenshtein).
+// distance is the number of letters to insert, remove, replace or swap with their neighbour to get
+// from a to b (optimal string alignment).
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	// The costs of the letters of a that were seen: all but two, all but one, all.
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, above, row = above, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			replace := diagonal
+			replace := above[j]
 			if a[i] != b[j] {
 				replace++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(row[j]+1, row[j+1]+1, replace)
+			row[j+1] = min(above[j+1]+1, row[j]+1, replace)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]
