@@ -8,9 +8,9 @@ STORE ?= .quickstart/store
 REPO  ?= rpc-repo
 
 # Debian packages: to build and run rpcbuild, for its tests, and the peers of its benchmarks.
-PACKAGES       := ca-certificates dpkg gcc git libc6-dev lxc lxc-dev pkg-config
-PACKAGES_TEST  := $(PACKAGES) apt curl gpgv mmdebstrap wget xz-utils
-PACKAGES_BENCH := $(PACKAGES_TEST) aptly hyperfine nix-bin
+PACKAGES       := ca-certificates dpkg gcc git libc6-dev lxc lxc-dev pkg-config python3-pip xz-utils
+PACKAGES_TEST  := $(PACKAGES) apt curl gpgv iproute2 procps python3-venv util-linux wget
+PACKAGES_BENCH := $(PACKAGES_TEST) aptly gpg hyperfine mmdebstrap nix-bin
 
 .PHONY: quickstart
 quickstart: deps $(BIN) ## realize the release quickstart and publish it to ./rpc-repo
@@ -55,18 +55,22 @@ bench: deps-bench $(BIN) ## measure against the peers, and print the ratios
 $(BIN):
 	go build -o $@ ./cmd/rpcbuild
 
-# Installs only what is missing: apt is asked once, and not at all on a machine that has it all.
-install = dpkg-query -W -f '$${db:Status-Abbrev}\n' $(1) 2>/dev/null | grep -qv '^ii' \
-	|| [ $$(dpkg-query -W $(1) 2>/dev/null | wc -l) -lt $(words $(1)) ] \
-	&& { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1) >/dev/null; } || true
+# Installs what is missing. A machine that has it all, and apt's indexes, is not asked for anything.
+define install
+@missing=; for p in $(1); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing+=" $$p"; done; \
+if [[ -n $$missing || ! -s $$(ls -S /var/lib/apt/lists/*Packages* 2>/dev/null | head -n 1) ]]; then \
+	echo "installing:$$missing" >&2; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+fi
+endef
 
 .PHONY: deps deps-test deps-bench
 deps:
-	@$(call install,$(PACKAGES))
+	$(call install,$(PACKAGES))
 deps-test:
-	@$(call install,$(PACKAGES_TEST))
+	$(call install,$(PACKAGES_TEST))
 deps-bench:
-	@$(call install,$(PACKAGES_BENCH))
+	$(call install,$(PACKAGES_BENCH))
 
 .PHONY: help
 help: ## list the targets

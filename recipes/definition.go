@@ -4,6 +4,7 @@
 package recipes
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,6 +63,13 @@ func (e *DefinitionError) Error() string {
 	return s
 }
 
+// at places the error before the byte of content at offset.
+func (e *DefinitionError) at(content []byte, offset int64) {
+	before := content[:min(max(offset, 0), int64(len(content)))]
+	e.Line = 1 + bytes.Count(before, []byte("\n"))
+	e.Column = len(before) - bytes.LastIndexByte(before, '\n')
+}
+
 // releasesDir is the folder of definitions and locks in a recipes folder.
 const releasesDir = "releases"
 
@@ -82,9 +90,13 @@ func List(dir string) ([]string, error) {
 	return names, nil
 }
 
+func definitionFile(dir, release string) string {
+	return filepath.Join(dir, releasesDir, release+".yaml")
+}
+
 // readDefinition reads and checks one definition. Its errors are [*DefinitionError]s.
 func readDefinition(dir, release string) (*Definition, error) {
-	file := filepath.Join(dir, releasesDir, release+".yaml")
+	file := definitionFile(dir, release)
 	content, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		known, err := List(dir)

@@ -59,6 +59,12 @@ var (
 
 // DecodeLock reads a lock's file.
 func DecodeLock(content []byte) (*Lock, error) {
+	var version struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(content, &version); err == nil && version.Schema > lockSchema { // whose fields we cannot know
+		return nil, fmt.Errorf("decode lock: schema %d, this rpcbuild knows %d: use a newer rpcbuild", version.Schema, lockSchema)
+	}
 	dec := json.NewDecoder(bytes.NewReader(content))
 	dec.DisallowUnknownFields()
 	var l Lock
@@ -90,10 +96,14 @@ func readLock(file string) (*Lock, error) {
 	if err != nil {
 		e := &DefinitionError{File: file, Msg: err.Error(), Hint: "restore it, or remove it and make it anew with rpcbuild lock"}
 		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			before := content[:min(max(int(syntax.Offset)-1, 0), len(content))] // the offset is behind it
-			e.Line = 1 + bytes.Count(before, []byte("\n"))
-			e.Column = len(before) - bytes.LastIndexByte(before, '\n')
+		var typ *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &syntax):
+			e.at(content, syntax.Offset-1) // the offset is behind it
+		case errors.As(err, &typ):
+			e.at(content, typ.Offset-1)
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			e.at(content, int64(len(content)))
 		}
 		return nil, e
 	}

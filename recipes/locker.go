@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -51,7 +52,19 @@ func (c Change) String() string {
 // Lock resolves the release, writes its lock, and says what moved. What a lock that is there pins
 // stays as far as the definition still asks for it; update lists what moves all the same: "all", a
 // stage (apt, git, python), or the name of a mirror, a repository or a Python package.
+// What is wrong with the definition is a [*DefinitionError].
 func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Change, error) {
+	changes, err := l.resolve(ctx, r, update)
+	var wrong *spec.Error
+	if !errors.As(err, &wrong) {
+		return changes, err
+	}
+	file := definitionFile(r.Dir, r.Name)
+	content, _ := os.ReadFile(file) // without it the error has no line
+	return nil, locate(file, content, err)
+}
+
+func (l *Locker) resolve(ctx context.Context, r *Release, update []string) ([]Change, error) {
 	d, old := r.Definition, r.Lock
 	fresh := old == nil
 	if fresh {

@@ -221,12 +221,12 @@ func TestGet(t *testing.T) {
 		whole(w, r)
 	})
 	c := New(nil)
-	b, answer, err := c.Get(context.Background(), s.URL, int64(len(content)), http.Header{"If-None-Match": {`"x"`}})
+	_, _, err := c.Get(context.Background(), s.URL, int64(len(content)), http.Header{"If-None-Match": {`"x"`}})
 	var status *StatusError
 	if !errors.As(err, &status) || status.Code != http.StatusNotModified {
 		t.Errorf("conditional: %v", err)
 	}
-	b, answer, err = c.Get(context.Background(), s.URL, int64(len(content)), nil)
+	b, answer, err := c.Get(context.Background(), s.URL, int64(len(content)), nil)
 	if err != nil || !bytes.Equal(b, content) || answer.Get("Content-Type") == "" {
 		t.Errorf("got %d bytes, %v, %v", len(b), answer, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"path"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rcbops/rpcbuild/derive/download"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -36,7 +38,12 @@ func (u *upstream) fits() bool { return u.old != nil && u.old.difference(u.lock)
 
 // open reads and verifies the release file.
 func (u *upstream) open(ctx context.Context) error {
-	k, err := readKeyring(u.mirror.Keyring, filepath.Join(u.RecipesDir, filepath.FromSlash(u.mirror.Keyring)))
+	file := filepath.Join(u.RecipesDir, filepath.FromSlash(u.mirror.Keyring))
+	k, err := readKeyring(u.mirror.Keyring, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &spec.Error{Path: "$.apt.mirrors." + u.name + ".keyring", Msg: "there is no keyring " + file,
+			Hint: "put the public keys that may sign the suite there"}
+	}
 	if err != nil {
 		return err
 	}

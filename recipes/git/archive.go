@@ -3,19 +3,14 @@ package git
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/derive/archive"
@@ -73,7 +68,7 @@ func buildArchive(ctx context.Context, b *derive.Build) error {
 	if err != nil {
 		return fmt.Errorf("date of commit %s: %w", p.Commit, err)
 	}
-	return pack(b.Output, p.Name, clone, clamp)
+	return archive.WriteTgz(filepath.Join(b.Output, p.Name), clone, archive.Options{Prefix: p.Name + "/", Clamp: clamp, Root: true})
 }
 
 // fetch makes a bare repository that holds exactly the pinned refs and what they reach.
@@ -164,30 +159,6 @@ func cloneInSandbox(ctx context.Context, b *derive.Build, s *sandbox.Sandbox, mi
 		Binds: []sandbox.Bind{{Source: mirror, Target: "/mirror"}}, Log: b.Log,
 	})
 	return filepath.Join(s.Root, "build", p.Name), err
-}
-
-// pack writes <name>.tgz and <name>.checksum, the bare SHA-1 of it in hexadecimal.
-func pack(dir, name, tree string, clamp int64) error {
-	f, err := os.Create(filepath.Join(dir, name+".tgz"))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	sum := sha1.New()
-	z, err := gzip.NewWriterLevel(io.MultiWriter(f, sum), gzip.DefaultCompression)
-	if err != nil {
-		return err
-	}
-	if err := archive.Write(z, tree, archive.Options{Prefix: name + "/", Clamp: clamp, Root: true}); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return fmt.Errorf("compress %s: %w", name, err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("write %s: %w", f.Name(), err)
-	}
-	return os.WriteFile(filepath.Join(dir, name+".checksum"), []byte(hex.EncodeToString(sum.Sum(nil))), 0o644)
 }
 
 type releaseParams struct {

@@ -5,7 +5,9 @@ package python
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -167,7 +169,11 @@ func (d *Definition) readConstraints(recipesDir string) ([]byte, error) {
 	if d.Constraints == "" {
 		return nil, nil
 	}
-	b, err := os.ReadFile(filepath.Join(recipesDir, filepath.FromSlash(d.Constraints)))
+	file := filepath.Join(recipesDir, filepath.FromSlash(d.Constraints))
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, spec.Errorf("$.python.constraints", "there are no constraints %s", file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read constraints: %w", err)
 	}

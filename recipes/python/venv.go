@@ -2,7 +2,6 @@ package python
 
 import (
 	"context"
-	"crypto/sha1"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -15,8 +14,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/derive/archive"
@@ -110,17 +107,7 @@ func newestWheel(dir string, names map[string]string) (time.Time, error) {
 // packVenv writes the archive and its checksum.
 func packVenv(b *derive.Build, p venvParams, tree string, clamp time.Time) error {
 	name := VenvFile(p.Name, p.Release, p.Machine)
-	f, err := os.Create(filepath.Join(b.Output, name+".tgz"))
-	if err != nil {
-		return err
-	}
-	sum := sha1.New()
-	z := gzip.NewWriter(io.MultiWriter(f, sum))
-	err = archive.Write(z, tree, archive.Options{Clamp: clamp.Unix(), Root: true})
-	if err := errors.Join(err, z.Close(), f.Close()); err != nil {
-		return fmt.Errorf("pack %s.tgz: %w", name, err)
-	}
-	if err := os.WriteFile(filepath.Join(b.Output, name+".checksum"), []byte(hex.EncodeToString(sum.Sum(nil))), 0o644); err != nil {
+	if err := archive.WriteTgz(filepath.Join(b.Output, name), tree, archive.Options{Clamp: clamp.Unix(), Root: true}); err != nil {
 		return err
 	}
 	for _, published := range venvPaths(p.Name, p.Release, p.Machine, p.Platform) {
