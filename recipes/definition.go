@@ -26,7 +26,7 @@ type Definition struct {
 	Distribution spec.Distribution `yaml:"distribution"`
 	// URL is the web root where clients will find rpc-repo; images have it as their apt source.
 	URL string `yaml:"url"`
-	// Chroots lists the Debian packages of the root file systems that others are built from or in.
+	// Chroots lists the Debian packages of the root file systems that others are built in.
 	Chroots Chroots        `yaml:"chroots"`
 	Apt     apt.Definition `yaml:"apt"`
 	// The other stages may be absent.
@@ -37,10 +37,9 @@ type Definition struct {
 
 // Chroots are lists of packages. Each chroot is resolved from the release's integrated repository.
 type Chroots struct {
-	// Base is in every root file system, beside what Debian calls essential or required.
+	// Base is in every chroot that something is built in, beside what Debian calls essential or
+	// required.
 	Base []string `yaml:"base"`
-	// Tools is, on top of the base, what rpcbuild itself runs: git and xz-utils at least.
-	Tools []string `yaml:"tools"`
 }
 
 // A DefinitionError is a definition or a lock that cannot be used: what, where, and what to do.

@@ -23,7 +23,6 @@ apt:
   integrated: [debian]
 chroots:
   base: [apt]
-  tools: [git]
 git:
   repositories:
     requirements: {url: ./requirements.bundle, version: master}
@@ -124,7 +123,7 @@ func TestGraph(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(g.Goals) != 2 || g.Node("git/requirements") == nil || g.Node("chroot/tools") == nil {
+	if len(g.Goals) != 2 || g.Node("git/requirements") == nil || g.Node("chroot/git") == nil {
 		t.Errorf("goals %v", g.Goals)
 	}
 	for _, only := range []string{"git", "git/requirements"} {

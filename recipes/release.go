@@ -98,10 +98,9 @@ type wiring struct {
 	up    Upstreams
 	goals map[string][]*derive.Node // by stage
 
-	apt       *apt.Nodes
-	resolved  *derive.Node // the base chroot's packages
-	base      *derive.Node // the base chroot
-	toolsNode *derive.Node // made when first asked for
+	apt      *apt.Nodes
+	resolved *derive.Node // the base chroot's packages
+	base     *derive.Node // the base chroot
 }
 
 func newWiring(r *Release, up Upstreams) *wiring {
@@ -164,7 +163,7 @@ func (w *wiring) wireGit() error {
 	if w.Lock.Git == nil {
 		return errors.New("the lock has no git section")
 	}
-	release, err := w.Definition.Git.Nodes(w.Lock.Git, w.spec(), w.Dir, w.tools())
+	release, err := w.Definition.Git.Nodes(w.Lock.Git, w.spec(), w.Dir, w.chroot("git", []string{"git"}))
 	w.goals["git"] = append(w.goals["git"], release)
 	return err
 }
@@ -190,6 +189,8 @@ func (w *wiring) wireContainer(venvs map[string]*derive.Node) {
 	d := w.Definition.Container
 	resolved := apt.ResolveNode("resolve/default", w.apt.Integrated, apt.Query{Essential: true, Packages: d.Default.Packages}, nil)
 	base := container.Chroot("chroot/default", resolved, nil)
+	// A chroot a program, so that an update of one does not make the other's work be done again.
+	xz := w.chroot("xz", []string{"xz-utils"})
 	var like *derive.Node // the image whose compressed chunks the others share
 	for _, role := range d.Roles() {
 		v := d.Role(role)
@@ -199,7 +200,7 @@ func (w *wiring) wireContainer(venvs map[string]*derive.Node) {
 			inside[name] = venvs[name]
 		}
 		c := container.Container(role, v, w.spec(), w.Lock.SigningKey, base, added, inside)
-		image := container.Image(role, w.spec(), c, w.tools(), like)
+		image := container.Image(role, w.spec(), c, xz, like)
 		if like == nil {
 			like = image
 		}
@@ -214,11 +215,3 @@ func (w *wiring) chroot(name string, packages []string) *derive.Node {
 }
 
 func (w *wiring) buildChroot() *derive.Node { return w.chroot("build", w.Definition.Python.Packages) }
-
-// tools returns the chroot whose programs pack git archives and compress images.
-func (w *wiring) tools() *derive.Node {
-	if w.toolsNode == nil {
-		w.toolsNode = w.chroot("tools", w.Definition.Chroots.Tools)
-	}
-	return w.toolsNode
-}

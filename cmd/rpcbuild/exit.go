@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +11,6 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/store"
 )
-
-// errInterrupted is the cause of a context that a signal ended.
-var errInterrupted = errors.New("interrupted; what ran was stopped and cleaned up")
 
 // A usageError is a command line, a variable or a configuration that means nothing.
 type usageError struct{ error }
@@ -51,7 +47,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+	case isInterrupt(err):
 		return 130
 	case errors.As(err, &usage), errors.As(err, &definition):
 		return 2

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -111,7 +110,7 @@ func unreported(err error, reported []error) error {
 // conclude returns the error that a verb ends with, after printing what no event told of. Its code
 // stays.
 func (r *reporter) conclude(what string, err error) error {
-	if err == nil || len(r.act.errors) == 0 || errors.Is(err, context.Canceled) {
+	if err == nil || len(r.act.errors) == 0 || isInterrupt(err) {
 		return err
 	}
 	if left := unreported(err, r.act.errors); left != nil {

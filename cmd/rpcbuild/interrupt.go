@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,15 @@ import (
 	"sync"
 	"syscall"
 )
+
+// errInterrupted is the cause of a context that a signal ended.
+var errInterrupted = errors.New("interrupted; what ran was stopped and cleaned up")
+
+// isInterrupt reports whether err is what a signal made of what ran: the context's error, or, of an
+// http request, its cause.
+func isInterrupt(err error) bool {
+	return errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled)
+}
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends; the second one ends the
 // program at once, as it would any other. stop must be called.

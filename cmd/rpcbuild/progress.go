@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -78,7 +76,7 @@ func (r *reporter) expect(g *derive.Graph) {
 func (r *reporter) event(ev derive.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ev.Type == derive.Fail && errors.Is(ev.Err, context.Canceled) {
+	if ev.Type == derive.Fail && isInterrupt(ev.Err) {
 		r.stopped = true
 		return
 	}

@@ -49,6 +49,7 @@ func TestQuickstart(t *testing.T) {
 type quickstart struct {
 	*testing.T
 	bin     string // rpcbuild
+	static  string // rpcbuild without LXC
 	dir     string
 	recipes string // a copy of the project's, with a lock of its own
 	store   string
@@ -89,6 +90,8 @@ func newQuickstart(t *testing.T) *quickstart {
 	q := &quickstart{T: t, dir: dir, bin: filepath.Join(dir, "rpcbuild"), recipes: filepath.Join(dir, "recipes"),
 		store: filepath.Join(dir, "store"), repo: filepath.Join(dir, "repo")}
 	q.must("go", "build", "-o", q.bin, ".")
+	q.static = q.bin + "-static"
+	q.must("env", "CGO_ENABLED=0", "go", "build", "-o", q.static, ".")
 	q.must("cp", "-a", "../../recipes", q.recipes)
 	os.Remove(filepath.Join(q.recipes, "releases", "quickstart.lock"))
 	return q
@@ -215,18 +218,12 @@ func (q *quickstart) realizeAgain(t *testing.T) {
 
 // verify runs as nobody, with the rpcbuild that has no LXC, without a store: as a PR job would.
 func (q *quickstart) verify(t *testing.T) {
-	static := filepath.Join(q.dir, "rpcbuild-static")
-	build := exec.Command("go", "build", "-o", static, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	store := filepath.Join(t.TempDir(), "store")
 	q.must("chmod", "-R", "a+rX", q.dir)
 	verify := func(repo string, status int) string {
 		q.must("chmod", "a+rwx", filepath.Dir(store), filepath.Dir(filepath.Dir(store)))
 		cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--",
-			static, "verify", "quickstart", "--json", "--recipes", q.recipes, "--store", store, "--repo", repo)
+			q.static, "verify", "quickstart", "--json", "--recipes", q.recipes, "--store", store, "--repo", repo)
 		cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent"}
 		out, err := cmd.CombinedOutput()
 		if got := cmd.ProcessState.ExitCode(); got != status {

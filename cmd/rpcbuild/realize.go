@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -174,7 +173,7 @@ func (r *realizing) finish(err error) error {
 		})
 		err = firstError(err, r.lines.err)
 	}
-	if len(act.outcomes) > 0 && !errors.Is(err, context.Canceled) {
+	if len(act.outcomes) > 0 && !isInterrupt(err) {
 		err = firstError(err, act.writeTable(table))
 	}
 	if err == nil && r.push {

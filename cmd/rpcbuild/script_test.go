@@ -32,7 +32,12 @@ func TestMain(m *testing.M) {
 //	                              name_version, and may go on with :Field=value
 //	break SUFFIX FAULT            the archive answers paths with that end with notfound, truncated,
 //	                              corrupt or silent; mend SUFFIX ends that
-//	[!] requested REGEXP          a path that matches was asked of the archive since the last time
+//	[!] requested REGEXP          a path that matches was asked of the archive since the last time:
+//	                              "/a.deb", or "/a.deb bytes=512-" for the rest of it
+//	tmpfs DIR SIZE                mounts a file system of that size, or gives one that is there the
+//	                              new size; it is gone after the script
+//	public                        lets other users of the machine into the script's folder
+//	static FILE                   builds rpcbuild without cgo
 //
 // and the conditions [root] and [lxc].
 func TestScript(t *testing.T) {
@@ -49,6 +54,9 @@ func TestScript(t *testing.T) {
 			"break":     cmdBreak,
 			"mend":      cmdMend,
 			"requested": cmdRequested,
+			"tmpfs":     cmdTmpfs,
+			"public":    cmdPublic,
+			"static":    cmdStatic,
 		},
 	})
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // upstream is a script's archive of Debian packages. Its server runs from the first mirror on: the
-// user's configuration maps https://archive.example.org to it. Its key is in
-// recipes/keyrings/test.asc.
+// user's configuration maps https://archive.example.org to it, and ARCHIVE is its URL. Its key is
+// in recipes/keyrings/test.asc.
 type upstream struct {
 	dir    string
 	key    *apttest.Key
@@ -44,6 +44,7 @@ func upstreamOf(ts *testscript.TestScript) *upstream {
 	ts.Check(os.MkdirAll(u.dir, 0o755))
 	u.server = apttest.Serve(u.dir)
 	ts.Defer(u.server.Close)
+	ts.Setenv("ARCHIVE", u.server.URL)
 	config := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "rpcbuild", "config.yaml")
 	ts.Check(os.WriteFile(config, []byte("upstreams: {\"https://archive.example.org\": \""+u.server.URL+"\"}\n"), 0o644))
 	return u

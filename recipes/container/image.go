@@ -53,7 +53,7 @@ func buildImage(ctx context.Context, b *derive.Build) error {
 	if err := b.Params(&i.params); err != nil {
 		return err
 	}
-	i.compressor = fmt.Sprintf("xz %s, tools %s", xzOptions, b.Drv.Inputs["tools"])
+	i.compressor = fmt.Sprintf("xz %s, chroot %s", xzOptions, b.Drv.Inputs["xz"])
 	if err := os.Mkdir(i.work, 0o755); err != nil {
 		return err
 	}
@@ -99,13 +99,13 @@ func (i *image) openLike() (*os.File, map[digest.Digest]chunk, error) {
 }
 
 // compress makes each file of the work folder an xz stream, in one sandbox with the xz of the
-// release's own tools: the machine's decides nothing.
+// release's own packages: the machine's decides nothing.
 func (i *image) compress(ctx context.Context) (err error) {
-	scratch := filepath.Join(i.Scratch, "tools")
+	scratch := filepath.Join(i.Scratch, "xz")
 	if err := os.Mkdir(scratch, 0o755); err != nil {
 		return err
 	}
-	s, err := sandbox.Open(scratch, i.Input("tools"))
+	s, err := sandbox.Open(scratch, i.Input("xz"))
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (i *image) compress(ctx context.Context) (err error) {
 		Log:   i.Log,
 	})
 	if err != nil {
-		return fmt.Errorf("compress (does the chroot of tools hold xz-utils?): %w", err)
+		return fmt.Errorf("compress: %w", err)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func FuzzBorders(f *testing.F) {
 	})
 }
 
-// build runs the builder of an image with the machine's own root as the chroot of tools.
+// build runs the builder of an image with the machine's own root as the chroot of xz.
 func build(t *testing.T, inputs map[string]string) string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -110,7 +110,7 @@ func build(t *testing.T, inputs map[string]string) string {
 	for _, d := range []string{"inputs", "output", "scratch"} {
 		do(t, os.Mkdir(filepath.Join(dir, d), 0o755))
 	}
-	inputs["tools"] = "/"
+	inputs["xz"] = "/"
 	for name, target := range inputs {
 		drv.Inputs[name] = store.HashArtifact([]byte(name))
 		do(t, os.Symlink(target, filepath.Join(dir, "inputs", name)))

@@ -60,16 +60,16 @@ func Container(role string, r Role, rel spec.Release, key string, base, packages
 
 func venvInput(name string) string { return "venv/" + name }
 
-// Image returns the node of a container's image, compressed with the xz of the chroot tools. like,
+// Image returns the node of a container's image, compressed with the xz of a chroot that has it. like,
 // if not nil, is an image with which it has much in common: what that one has compressed already is
 // copied. It changes the time that it takes, and not one byte.
-func Image(role string, rel spec.Release, container, tools, like *derive.Node) *derive.Node {
+func Image(role string, rel spec.Release, container, xz, like *derive.Node) *derive.Node {
 	dist := rel.Distribution
 	p := imageParams{
 		Time: rel.Time, Dist: dist.ID, Codename: dist.Codename, Arch: dist.Arch, Machine: dist.Machine(),
 		Variant: role + "-" + rel.Name,
 	}
-	inputs := map[string]derive.Input{"container": {Node: container}, "tools": {Node: tools, Unpack: true}}
+	inputs := map[string]derive.Input{"container": {Node: container}, "xz": {Node: xz, Unpack: true}}
 	if like != nil {
 		inputs["like"] = derive.Input{Node: like}
 	}

@@ -37,7 +37,7 @@ type archiveParams struct {
 }
 
 // buildArchive fetches with the machine's git, and makes everything that is kept with the git of the
-// tools chroot, so that the machine's version decides nothing.
+// git chroot, so that the machine's version decides nothing.
 func buildArchive(ctx context.Context, b *derive.Build) error {
 	var p archiveParams
 	if err := b.Params(&p); err != nil {
@@ -140,11 +140,11 @@ func openSandbox(b *derive.Build) (*sandbox.Sandbox, error) {
 	if err := os.Mkdir(scratch, 0o755); err != nil {
 		return nil, err
 	}
-	return sandbox.Open(scratch, b.Input("tools"))
+	return sandbox.Open(scratch, b.Input("git"))
 }
 
 // cloneInSandbox returns the folder, on the host's side, of a clone that depends on nothing but
-// the pinned objects and the git of the tools chroot.
+// the pinned objects and the git of the chroot.
 func cloneInSandbox(ctx context.Context, b *derive.Build, s *sandbox.Sandbox, mirror string, p archiveParams) (string, error) {
 	head := "refs/heads/" + p.Version
 	if p.Refs[head] != p.Commit {

@@ -16,7 +16,7 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// build packs a repository as a build does, with the git of this machine's own root as its tools,
+// build packs a repository as a build does, with the git of this machine's own root as its chroot,
 // and returns the archive.
 func build(t *testing.T, url string, pin Pin) (archive string, err error) {
 	t.Helper()
@@ -37,7 +37,7 @@ func build(t *testing.T, url string, pin Pin) (archive string, err error) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("/", filepath.Join(inputs, "tools")); err != nil {
+	if err := os.Symlink("/", filepath.Join(inputs, "git")); err != nil {
 		t.Fatal(err)
 	}
 	params, err := json.Marshal(archiveParams{Name: "r", Pin: pin})
@@ -46,7 +46,7 @@ func build(t *testing.T, url string, pin Pin) (archive string, err error) {
 	}
 	var log bytes.Buffer
 	b := derive.NewBuild(&derive.Derivation{
-		Kind: archiveKind, Params: params, Inputs: map[string]store.ArtifactID{"tools": store.HashArtifact(nil)},
+		Kind: archiveKind, Params: params, Inputs: map[string]store.ArtifactID{"git": store.HashArtifact(nil)},
 	}, inputs, output, scratch, &log)
 	b.Name = "git/r"
 	if b.Source, err = json.Marshal(url); err != nil {

@@ -60,8 +60,8 @@ type Pin struct {
 }
 
 // Nodes returns the node of what the release publishes: an archive of each repository, which has a
-// node of its own. recipesDir is what relative URLs are relative to; tools is a chroot that has git.
-func (d *Definition) Nodes(l *Lock, rel spec.Release, recipesDir string, tools *derive.Node) (*derive.Node, error) {
+// node of its own. recipesDir is what relative URLs are relative to; git is a chroot that has it.
+func (d *Definition) Nodes(l *Lock, rel spec.Release, recipesDir string, git *derive.Node) (*derive.Node, error) {
 	archives := make(map[string]derive.Input)
 	for _, name := range slices.Sorted(maps.Keys(d.Repositories)) {
 		pin, ok := l.Repositories[name]
@@ -74,7 +74,7 @@ func (d *Definition) Nodes(l *Lock, rel spec.Release, recipesDir string, tools *
 		archives[name] = derive.Input{Node: &derive.Node{
 			Name: "git/" + name, Kind: archiveKind,
 			Params: archiveParams{Name: name, Pin: pin},
-			Inputs: map[string]derive.Input{"tools": {Node: tools, Unpack: true}},
+			Inputs: map[string]derive.Input{"git": {Node: git, Unpack: true}},
 			Source: URL(recipesDir, d.Repositories[name].URL),
 		}}
 	}

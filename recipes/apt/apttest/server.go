@@ -33,7 +33,7 @@ func Serve(dir string) *Server {
 // ServeHTTP answers with the file, or with the fault that its path has.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.requests = append(s.requests, r.URL.Path)
+	s.requests = append(s.requests, strings.TrimSpace(r.URL.Path+" "+r.Header.Get("Range")))
 	var fault Fault
 	for suffix, f := range s.faults {
 		if strings.HasSuffix(r.URL.Path, suffix) {
@@ -64,7 +64,8 @@ func (s *Server) Break(suffix string, f Fault) {
 	}
 }
 
-// Requests returns the paths that were asked for since the last call.
+// Requests returns the paths that were asked for since the last call, each with the range, if only
+// that was asked for: "/a.deb bytes=512-".
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
