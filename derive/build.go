@@ -1,11 +1,13 @@
 package derive
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +138,10 @@ const (
 	scratchDir = "scratch"
 )
 
+// resultRoom is how many bytes a result has from the beginning, so that a build that finds the disk
+// full can say so.
+const resultRoom = 4096
+
 type buildSpec struct {
 	Name       string          `json:"name"`
 	Derivation json.RawMessage `json:"derivation"`
@@ -175,7 +181,10 @@ func (b *building) prepare(dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, buildFile), spec, 0o644)
+	if err := os.WriteFile(filepath.Join(dir, buildFile), spec, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, resultFile), bytes.Repeat([]byte(" "), resultRoom), 0o644)
 }
 
 func (b *building) input(n *Node) store.ArtifactID {
@@ -242,8 +251,8 @@ func (b *building) spawn(ctx context.Context, dir string) (*buildResult, error) 
 		return nil, ctx.Err()
 	}
 	content, err := os.ReadFile(filepath.Join(dir, resultFile))
-	if err != nil {
-		return nil, fmt.Errorf("the build process left no result: %w", cmp.Or(runErr, err))
+	if err != nil || len(bytes.TrimSpace(content)) == 0 {
+		return nil, fmt.Errorf("the build process left no result: %w", cmp.Or(runErr, err, io.ErrUnexpectedEOF))
 	}
 	var result buildResult
 	if err := json.Unmarshal(content, &result); err != nil {

@@ -1,8 +1,10 @@
 package derive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,14 +22,32 @@ func RunBuild(ctx context.Context, kinds []Kind, dir string, log io.Writer) erro
 		result = buildResult{Error: err.Error()}
 		fmt.Fprintf(log, "rpcbuild: %v\n", err)
 	}
-	content, encodeErr := json.Marshal(result)
-	if encodeErr != nil {
-		return encodeErr
+	name := filepath.Join(dir, resultFile)
+	writeErr := writeResult(name, &result)
+	if writeErr != nil {
+		writeErr = errors.Join(writeErr, writeResult(name, &buildResult{Error: writeErr.Error()}))
 	}
-	if err := os.WriteFile(filepath.Join(dir, resultFile), content, 0o644); err != nil {
+	return cmp.Or(err, writeErr)
+}
+
+// writeResult writes over the room that the file has: to say that the disk is full, no more is needed.
+func writeResult(name string, result *buildResult) error {
+	content, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
-	return err
+	_, err = f.WriteAt(content, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(content)))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
 }
 
 func runBuild(ctx context.Context, kinds []Kind, dir string, log io.Writer, result *buildResult) error {

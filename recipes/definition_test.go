@@ -88,7 +88,7 @@ func TestDefinitionErrors(t *testing.T) {
 		"unknown mirror":   {change("integrated: [debian]", "integrated: [debain]"), `r1.yaml:11:16: unknown mirror "debain" (did you mean "debian"?)`},
 		"repository name":  {change("    requirements:", "    \"a b\":"), `repository name "a b"`},
 		"no version":       {change(", version: master", ""), `r1.yaml:17:`},
-		"unknown venv":     {sampleDefinition + "container: {default: {packages: [apt]}, variants: {x: {venvs: [keystne]}}}\n", "r1.yaml:18:"},
+		"unknown venv":     {sampleDefinition + "container: {default: {packages: [apt]}, variants: {x: {venvs: [keystne]}}}\n", "r1.yaml:17:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(recipesWith(t, c.text, nil), "r1")
