@@ -87,7 +87,7 @@ func TestDefinitionErrors(t *testing.T) {
 		"url without http": {change("https://", "ftp://"), "r1.yaml:2:6: url "},
 		"unknown mirror":   {change("integrated: [debian]", "integrated: [debain]"), `r1.yaml:11:16: unknown mirror "debain" (did you mean "debian"?)`},
 		"repository name":  {change("    requirements:", "    \"a b\":"), `repository name "a b"`},
-		"no version":       {change(", version: master", ""), `r1.yaml:17:`},
+		"no version":       {change(", version: master", ""), `r1.yaml:16:`},
 		"unknown venv":     {sampleDefinition + "container: {default: {packages: [apt]}, variants: {x: {venvs: [keystne]}}}\n", "r1.yaml:17:"},
 	} {
 		t.Run(name, func(t *testing.T) {
