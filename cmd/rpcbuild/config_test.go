@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -23,8 +24,8 @@ func TestConfigPrecedence(t *testing.T) {
 		}
 		return f
 	}
-	user := write("user.yaml", "jobs: 3\nrepo: [here, \"https://example.org\"]\nupstreams: {\"http://a\": \"http://user\"}\n")
-	system := write("system.yaml", "jobs: 4\nstore: /srv/store\nupstreams: {\"http://a\": \"http://system\", \"http://b\": \"http://system\"}\n")
+	user := write("user.yaml", "timeout: 5s\njobs: 3\nrepo: [here, \"https://example.org\"]\nupstreams: {\"http://a\": \"http://user\"}\n")
+	system := write("system.yaml", "timeout: 1m\njobs: 4\nstore: /srv/store\nupstreams: {\"http://a\": \"http://system\", \"http://b\": \"http://system\"}\n")
 	files := []*configFile{user, system}
 
 	var jobs int
@@ -39,6 +40,9 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	if jobs != 3 || store != "/srv/store" {
 		t.Errorf("jobs %d, store %s; want 3 of the user's file and /srv/store of the system's", jobs, store)
+	}
+	if got := timeout(files); got != 5*time.Second {
+		t.Errorf("timeout %s, want 5s of the user's file", got)
 	}
 	if diff := cmp.Diff([]string{filepath.Join(dir, "here"), "https://example.org"}, repo); diff != "" {
 		t.Errorf("repo (-want +got):\n%s", diff)

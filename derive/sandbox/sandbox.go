@@ -52,8 +52,11 @@ func Open(scratch string, lowers ...string) (*Sandbox, error) {
 	return s, nil
 }
 
-// Check reports what this machine lacks for sandboxes: root, or the programs of LXC.
+// Check reports what this program or machine lacks for sandboxes: LXC, root, or the programs of LXC.
 func Check() error {
+	if err := linked(); err != nil {
+		return err
+	}
 	if os.Getuid() != 0 {
 		return errors.New("a sandbox needs root: run as root, or name an rpc-repo that has the artifact with --repo")
 	}
@@ -217,13 +220,36 @@ func containerName(scratch string) string {
 // Sweep removes what the kernel still holds of a sandbox with that scratch folder whose process
 // was killed: empty control groups.
 func Sweep(scratch string) {
-	name := containerName(scratch)
-	for _, pattern := range []string{"/sys/fs/cgroup/lxc.*." + name + "*", "/sys/fs/cgroup/*/lxc.*." + name + "*"} {
-		groups, _ := filepath.Glob(pattern)
+	for _, dir := range groupDirs() {
+		groups, _ := filepath.Glob(filepath.Join(dir, "lxc.*."+containerName(scratch)+"*"))
 		for _, g := range groups {
 			removeGroup(g)
 		}
 	}
+}
+
+// groupDirs returns the folders of this process's own control groups, one a hierarchy: liblxc makes
+// those of containers in them. See cgroups(7) for /proc/self/cgroup.
+func groupDirs() []string {
+	const root = "/sys/fs/cgroup"
+	content, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for line := range strings.Lines(string(content)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		controllers, path := strings.TrimPrefix(fields[1], "name="), fields[2]
+		if controllers == "" { // version 2, alone or beside version 1
+			dirs = append(dirs, filepath.Join(root, path), filepath.Join(root, "unified", path))
+			continue
+		}
+		dirs = append(dirs, filepath.Join(root, controllers, path))
+	}
+	return dirs
 }
 
 // removeGroup waits a moment for the last process of the group to be gone.

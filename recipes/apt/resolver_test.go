@@ -204,7 +204,7 @@ func TestResolveRefuses(t *testing.T) {
 			w.check(os.WriteFile(filepath.Join(w.dir, "dists/stable/InRelease"), []byte("Origin: Test\n"), 0o644))
 		}, []string{"mirror stable", "it is not signed"}},
 		{"expired key", func(w *world) { w.now = worldTime.Add(48 * time.Hour) }, []string{"mirror s", "key.asc", "expired"}},
-		{"no keyring", func(w *world) { w.check(os.Remove(filepath.Join(w.recipes, "key.asc"))) }, []string{"mirror s", "key.asc", "no such file"}},
+		{"no keyring", func(w *world) { w.check(os.Remove(filepath.Join(w.recipes, "key.asc"))) }, []string{"mirror s", "key.asc", "there is no keyring"}},
 		{"empty keyring", func(w *world) {
 			w.check(os.WriteFile(filepath.Join(w.recipes, "key.asc"), nil, 0o644))
 		}, []string{"mirror s", "key.asc", "no public key"}},

@@ -2,7 +2,6 @@ package python
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -67,7 +66,8 @@ func TestDigestCountsWhatConstraintsSay(t *testing.T) {
 	if of(d, "a===1\n") == first {
 		t.Error("the definition does not change the digest")
 	}
-	if _, err := d.Digest(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+	var wrong *spec.Error
+	if _, err := d.Digest(t.TempDir()); !errors.As(err, &wrong) || wrong.Path != "$.python.constraints" {
 		t.Errorf("without constraints: got %v", err)
 	}
 }
