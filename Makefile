@@ -19,11 +19,11 @@ quickstart: deps $(BIN) ## realize the release quickstart and publish it to ./rp
 
 .PHONY: test
 test: deps-test ## run all tests; those that need root and LXC are among them
-	go test -v -timeout 80m ./... | testdata/brief
+	go tool gotestsum --format pkgname-and-test-fails -- -timeout 80m ./...
 
 .PHONY: test-quick
 test-quick: ## run the tests that take seconds
-	go test -short ./...
+	go tool gotestsum --format pkgname-and-test-fails -- -short ./...
 
 .PHONY: check
 check: format lint test-quick ## format, lint, and run the quick tests
