@@ -73,9 +73,15 @@ func (r *Release) Graph(up Upstreams, only ...string) (*derive.Graph, error) {
 	for _, stage := range Stages {
 		all = append(all, w.goals[stage]...)
 	}
+	if len(only) == 0 {
+		return derive.NewGraph(all...)
+	}
+	if w.base != nil {
+		all = append(all, w.base) // no goal needs it where apt is the only stage
+	}
 	g, err := derive.NewGraph(all...)
-	if err != nil || len(only) == 0 {
-		return g, err
+	if err != nil {
+		return nil, err
 	}
 	var some []*derive.Node
 	for _, name := range only {
