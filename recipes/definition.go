@@ -4,7 +4,6 @@
 package recipes
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,33 +41,6 @@ type Chroots struct {
 	Base []string `yaml:"base"`
 }
 
-// A DefinitionError is a definition or a lock that cannot be used: what, where, and what to do.
-type DefinitionError struct {
-	File         string
-	Line, Column int // 0 where they are not known
-	Msg          string
-	Hint         string
-}
-
-func (e *DefinitionError) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s += fmt.Sprintf(":%d:%d", e.Line, e.Column)
-	}
-	s += ": " + e.Msg
-	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
-	}
-	return s
-}
-
-// at places the error before the byte of content at offset.
-func (e *DefinitionError) at(content []byte, offset int64) {
-	before := content[:min(max(offset, 0), int64(len(content)))]
-	e.Line = 1 + bytes.Count(before, []byte("\n"))
-	e.Column = len(before) - bytes.LastIndexByte(before, '\n')
-}
-
 // releasesDir is the folder of definitions and locks in a recipes folder.
 const releasesDir = "releases"
 
@@ -76,7 +48,7 @@ const releasesDir = "releases"
 func List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, releasesDir))
 	if err != nil {
-		return nil, &DefinitionError{File: filepath.Join(dir, releasesDir), Msg: "it cannot be read: " + unwrapPath(err),
+		return nil, &spec.FileError{File: filepath.Join(dir, releasesDir), Msg: "it cannot be read: " + unwrapPath(err),
 			Hint: "name the folder with --recipes; it has release definitions in " + releasesDir + "/NAME.yaml"}
 	}
 	var names []string
@@ -93,7 +65,7 @@ func definitionFile(dir, release string) string {
 	return filepath.Join(dir, releasesDir, release+".yaml")
 }
 
-// readDefinition reads and checks one definition. Its errors are [*DefinitionError]s.
+// readDefinition reads and checks one definition. Its errors are [*spec.FileError]s.
 func readDefinition(dir, release string) (*Definition, error) {
 	file := definitionFile(dir, release)
 	content, err := os.ReadFile(file)
@@ -102,14 +74,14 @@ func readDefinition(dir, release string) (*Definition, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, &DefinitionError{File: file, Msg: fmt.Sprintf("release %q is not defined", release), Hint: spec.Suggest(release, known)}
+		return nil, &spec.FileError{File: file, Msg: fmt.Sprintf("release %q is not defined", release), Hint: spec.Suggest(release, known)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read definition: %w", err)
 	}
 	var d Definition
 	if err := spec.DecodeYAML(file, content, &d); err != nil {
-		return nil, syntaxError(err)
+		return nil, err
 	}
 	if err := d.validate(); err != nil {
 		return nil, locate(file, content, err)

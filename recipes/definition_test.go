@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
 const sampleDefinition = `distribution: {id: debian, version: "13", codename: trixie, arch: amd64}
@@ -92,7 +93,7 @@ func TestDefinitionErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(recipesWith(t, c.text, nil), "r1")
-			var wrong *DefinitionError
+			var wrong *spec.FileError
 			if !errors.As(err, &wrong) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -105,7 +106,7 @@ func TestDefinitionErrors(t *testing.T) {
 
 func TestUnknownRelease(t *testing.T) {
 	_, err := Load(recipesWith(t, sampleDefinition, nil), "r2")
-	var wrong *DefinitionError
+	var wrong *spec.FileError
 	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), `release "r2" is not defined (did you mean "r1"?)`) {
 		t.Errorf("got %v", err)
 	}
@@ -159,7 +160,7 @@ func TestGraphWithALockThatDoesNotMatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = r.Graph(Upstreams{Archive: archives})
-		var wrong *DefinitionError
+		var wrong *spec.FileError
 		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), c.want) || !strings.Contains(wrong.Hint, "rpcbuild lock r1") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/git"
 	"github.com/rcbops/rpcbuild/recipes/python"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
 // lockSchema is the version of the lock's format.
@@ -94,16 +95,16 @@ func readLock(file string) (*Lock, error) {
 	}
 	l, err := DecodeLock(content)
 	if err != nil {
-		e := &DefinitionError{File: file, Msg: err.Error(), Hint: "restore it, or remove it and make it anew with rpcbuild lock"}
+		e := &spec.FileError{File: file, Msg: err.Error(), Hint: "restore it, or remove it and make it anew with rpcbuild lock"}
 		var syntax *json.SyntaxError
 		var typ *json.UnmarshalTypeError
 		switch {
 		case errors.As(err, &syntax):
-			e.at(content, syntax.Offset-1) // the offset is behind it
+			e.At(content, syntax.Offset-1) // the offset is behind it
 		case errors.As(err, &typ):
-			e.at(content, typ.Offset-1)
+			e.At(content, typ.Offset-1)
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			e.at(content, int64(len(content)))
+			e.At(content, int64(len(content)))
 		}
 		return nil, e
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/git"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
 const someHash = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
@@ -96,7 +97,7 @@ func TestReadLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := readLock(file)
-		var wrong *DefinitionError
+		var wrong *spec.FileError
 		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "rpcbuild lock") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}

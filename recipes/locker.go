@@ -52,7 +52,7 @@ func (c Change) String() string {
 // Lock resolves the release, writes its lock, and says what moved. What a lock that is there pins
 // stays as far as the definition still asks for it; update lists what moves all the same: "all", a
 // stage (apt, git, python), or the name of a mirror, a repository or a Python package.
-// What is wrong with the definition is a [*DefinitionError].
+// What is wrong with the definition is a [*spec.FileError].
 func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Change, error) {
 	changes, err := l.resolve(ctx, r, update)
 	var wrong *spec.Error
@@ -175,7 +175,7 @@ func checkNames(d *Definition, old *Lock, update []string) error {
 	known = slices.AppendSeq(known, maps.Keys(old.items()["python"]))
 	for _, u := range update {
 		if !slices.Contains(known, u) {
-			return &DefinitionError{File: "--update", Msg: fmt.Sprintf("unknown name %q", u), Hint: spec.Suggest(u, known)}
+			return &spec.FileError{File: "--update", Msg: fmt.Sprintf("unknown name %q", u), Hint: spec.Suggest(u, known)}
 		}
 	}
 	return nil

@@ -11,23 +11,14 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
-// syntaxError makes an error of a definition from one of [spec.DecodeYAML].
-func syntaxError(err error) error {
-	var y *spec.YAMLError
-	if !errors.As(err, &y) {
-		return err
-	}
-	return &DefinitionError{File: y.File, Line: y.Line, Column: y.Column, Msg: y.Msg, Hint: y.Hint}
-}
-
 // locate gives a [*spec.Error] the place of its field in the file, or of the nearest field around it
 // that is there.
 func locate(file string, content []byte, err error) error {
 	var s *spec.Error
 	if !errors.As(err, &s) {
-		return &DefinitionError{File: file, Msg: err.Error()}
+		return &spec.FileError{File: file, Msg: err.Error()}
 	}
-	e := &DefinitionError{File: file, Msg: s.Msg, Hint: s.Hint}
+	e := &spec.FileError{File: file, Msg: s.Msg, Hint: s.Hint}
 	doc, parseErr := parser.ParseBytes(content, 0)
 	if parseErr != nil {
 		return e

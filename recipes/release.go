@@ -31,7 +31,7 @@ type Release struct {
 }
 
 // Load reads a release from the recipes folder dir. What is wrong with a file is a
-// [*DefinitionError].
+// [*spec.FileError].
 func Load(dir, name string) (*Release, error) {
 	d, err := readDefinition(dir, name)
 	if err != nil {
@@ -42,7 +42,7 @@ func Load(dir, name string) (*Release, error) {
 		return nil, err
 	}
 	if r.Lock != nil && r.Lock.Release != name {
-		return nil, &DefinitionError{File: r.LockPath, Msg: fmt.Sprintf("it is the lock of release %q", r.Lock.Release)}
+		return nil, &spec.FileError{File: r.LockPath, Msg: fmt.Sprintf("it is the lock of release %q", r.Lock.Release)}
 	}
 	return r, nil
 }
@@ -63,11 +63,11 @@ type Upstreams struct {
 // lists the stages whose artifacts are goals, or single nodes by name.
 func (r *Release) Graph(up Upstreams, only ...string) (*derive.Graph, error) {
 	if r.Lock == nil {
-		return nil, &DefinitionError{File: r.LockPath, Msg: "the release has no lock", Hint: "make it with rpcbuild lock " + r.Name}
+		return nil, &spec.FileError{File: r.LockPath, Msg: "the release has no lock", Hint: "make it with rpcbuild lock " + r.Name}
 	}
 	w := newWiring(r, up)
 	if err := w.wire(); err != nil {
-		return nil, &DefinitionError{File: r.LockPath, Msg: err.Error(), Hint: "rpcbuild lock " + r.Name + " brings it up to date"}
+		return nil, &spec.FileError{File: r.LockPath, Msg: err.Error(), Hint: "rpcbuild lock " + r.Name + " brings it up to date"}
 	}
 	var all []*derive.Node
 	for _, stage := range Stages {
@@ -92,7 +92,7 @@ func (r *Release) Graph(up Upstreams, only ...string) (*derive.Graph, error) {
 		case n != nil:
 			some = append(some, n)
 		default:
-			return nil, &DefinitionError{File: "--only", Msg: fmt.Sprintf("unknown stage or artifact %q", name), Hint: spec.Suggest(name, Stages)}
+			return nil, &spec.FileError{File: "--only", Msg: fmt.Sprintf("unknown stage or artifact %q", name), Hint: spec.Suggest(name, Stages)}
 		}
 	}
 	return derive.NewGraph(some...)

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/rcbops/rpcbuild/cache"
-	"github.com/rcbops/rpcbuild/recipes"
 	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -35,21 +35,21 @@ func (e reportedError) Unwrap() error { return e.error }
 // exitCode returns the status of the program that ends with err.
 func exitCode(err error) int {
 	var (
-		usage      usageError
-		definition *recipes.DefinitionError
-		missing    missingError
-		wrong      wrongError
-		digest     *store.DigestError
-		conflict   *store.ConflictError
-		published  *cache.WrongError
-		signature  *apt.SignatureError
+		usage     usageError
+		file      *spec.FileError
+		missing   missingError
+		wrong     wrongError
+		digest    *store.DigestError
+		conflict  *store.ConflictError
+		published *cache.WrongError
+		signature *apt.SignatureError
 	)
 	switch {
 	case err == nil:
 		return 0
 	case isInterrupt(err):
 		return 130
-	case errors.As(err, &usage), errors.As(err, &definition):
+	case errors.As(err, &usage), errors.As(err, &file):
 		return 2
 	case errors.As(err, &wrong), errors.As(err, &digest), errors.As(err, &conflict), errors.As(err, &published), errors.As(err, &signature):
 		return 4

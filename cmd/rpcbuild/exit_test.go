@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/rcbops/rpcbuild/cache"
-	"github.com/rcbops/rpcbuild/recipes"
 	"github.com/rcbops/rpcbuild/recipes/apt"
+	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -23,7 +23,7 @@ func TestExitCode(t *testing.T) {
 		{"none", nil, 0},
 		{"any", failed, 1},
 		{"usage", usageErrorf("--jobs: %w", failed), 2},
-		{"definition", fmt.Errorf("load: %w", &recipes.DefinitionError{File: "a.yaml", Msg: "bad"}), 2},
+		{"definition", fmt.Errorf("load: %w", &spec.FileError{File: "a.yaml", Msg: "bad"}), 2},
 		{"missing", missingError{failed}, 3},
 		{"wrong", wrongError{failed}, 4},
 		{"digest", fmt.Errorf("fetch x: %w", &store.DigestError{What: "x"}), 4},

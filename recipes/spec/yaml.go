@@ -14,34 +14,14 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// A YAMLError is a document that cannot be read: where and why, and what may help.
-type YAMLError struct {
-	File         string
-	Line, Column int // 0 where they are not known
-	Msg          string
-	Hint         string
-}
-
-func (e *YAMLError) Error() string {
-	s := e.File
-	if e.Line > 0 {
-		s += fmt.Sprintf(":%d:%d", e.Line, e.Column)
-	}
-	s += ": " + e.Msg
-	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
-	}
-	return s
-}
-
 // DecodeYAML reads a YAML document, the content of file, into v, a pointer, and refuses keys that v
-// does not have. The error is a [*YAMLError].
+// does not have. The error is a [*FileError].
 func DecodeYAML(file string, content []byte, v any) (err error) {
 	// goccy/go-yaml 1.19 panics on some documents, such as a tag in front of a list that is none
 	// ("repo: !tag"), which our fuzzing found.
 	defer func() {
 		if p := recover(); p != nil {
-			err = &YAMLError{File: file, Msg: fmt.Sprintf("it is not YAML that can be read (%v)", p)}
+			err = &FileError{File: file, Msg: fmt.Sprintf("it is not YAML that can be read (%v)", p)}
 		}
 	}()
 	if err := yaml.UnmarshalWithOptions(content, v, yaml.Strict()); err != nil {
@@ -54,13 +34,13 @@ func DecodeYAML(file string, content []byte, v any) (err error) {
 
 // explain says what the library found in the terms of who wrote the document, read for a value of
 // the type t.
-func explain(content []byte, t reflect.Type, err error) *YAMLError {
+func explain(content []byte, t reflect.Type, err error) *FileError {
 	var found yaml.Error
 	if !errors.As(err, &found) || found.GetToken() == nil {
-		return &YAMLError{Msg: err.Error()}
+		return &FileError{Msg: err.Error()}
 	}
 	at := found.GetToken()
-	e := &YAMLError{Line: at.Position.Line, Column: at.Position.Column, Msg: found.GetMessage()}
+	e := &FileError{Line: at.Position.Line, Column: at.Position.Column, Msg: found.GetMessage()}
 	var (
 		unknown *yaml.UnknownFieldError
 		typ     *yaml.TypeError
