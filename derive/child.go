@@ -100,7 +100,7 @@ func findKind(kinds []Kind, drv *Derivation) (Kind, error) {
 // shows its own processes.
 func isolate() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+		return fmt.Errorf("make mounts private: %w (in a chroot, which sandboxes cannot be made in, / is no mount: run rpcbuild outside of it, or in a container)", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)

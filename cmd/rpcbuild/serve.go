@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 )
 
 type serveOptions struct {
+	keyOptions
 	listen      string
 	cert, key   string
 	selfSigned  bool
@@ -25,14 +27,17 @@ type serveOptions struct {
 func newServe(a *app) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve the first --repo, a folder, over http or https",
-		Long: `serve answers reads of the first --repo, which must be a folder, until it is interrupted. The LXC
-download client speaks https only: give it a certificate, or --tls-self-signed.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), a) },
+		Use:   "serve [RELEASE]",
+		Short: "Serve a store, or the first --repo, as rpc-repo over http or https",
+		Long: `serve answers reads of the first --repo, which must be a folder, until it is interrupted. With a
+RELEASE it publishes there first what the store has of it; without a --repo, in a folder of the store's own.
+The LXC download client speaks https only: give it a certificate, or --tls-self-signed.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeRelease,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
 	}
 	flags := cmd.Flags()
+	o.keyOptions.flags(flags, false)
 	flags.StringVar(&o.listen, "listen", "localhost:8480", "`address` to listen on; port 0 takes a free one")
 	flags.StringVar(&o.cert, "tls-cert", "", "`file` with the certificate, PEM")
 	flags.StringVar(&o.key, "tls-key", "", "`file` with its key, PEM")
@@ -48,7 +53,10 @@ type jsonServing struct {
 	URL   string `json:"url"`
 }
 
-func (o *serveOptions) run(ctx context.Context, a *app) error {
+func (o *serveOptions) run(ctx context.Context, a *app, args []string) error {
+	if err := o.publish(ctx, a, args); err != nil {
+		return err
+	}
 	dir, err := a.repoFolder()
 	if err != nil {
 		return err
@@ -79,6 +87,23 @@ func (o *serveOptions) run(ctx context.Context, a *app) error {
 	}
 	fmt.Fprintf(a.err, "serving %s until interrupted\n", dir)
 	return cache.Serve(ctx, l, h, config)
+}
+
+// servedDir is where a store keeps what is published of it.
+const servedDir = "rpc-repo"
+
+// publish pushes the release, if one is named, from the store into the folder that is served.
+func (o *serveOptions) publish(ctx context.Context, a *app, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if len(a.repoURLs) == 0 {
+		a.repoURLs = []string{filepath.Join(a.storeFolder, servedDir)}
+	}
+	told := *a
+	told.out = a.err // standard output is for the URL
+	push := pushOptions{keyOptions: o.keyOptions}
+	return push.run(ctx, &told, args)
 }
 
 // repoFolder returns the folder of the first repo.
