@@ -11,8 +11,7 @@ import (
 	"github.com/rcbops/rpcbuild/derive"
 )
 
-// A tally counts what became of nodes. The last thing that was said of a node counts: one that
-// rpc-repo promised and then did not have is built after all.
+// A tally counts what became of nodes.
 type tally struct {
 	outcomes map[*derive.Node]derive.Outcome
 	seconds  map[string]float64 // of builders, by kind
