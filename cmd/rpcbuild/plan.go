@@ -60,11 +60,7 @@ type jsonPlanned struct {
 }
 
 func (o *planOptions) run(ctx context.Context, a *app, args []string) error {
-	rel, err := a.load(args)
-	if err != nil {
-		return err
-	}
-	s, err := a.open(false)
+	rel, s, err := a.openRelease(args, false)
 	if err != nil {
 		return err
 	}

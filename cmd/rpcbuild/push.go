@@ -40,11 +40,7 @@ What is there is not copied again.`,
 }
 
 func (o *pushOptions) run(ctx context.Context, a *app, args []string) error {
-	rel, err := a.load(args)
-	if err != nil {
-		return err
-	}
-	s, err := a.open(true)
+	rel, s, err := a.openRelease(args, true)
 	if err != nil {
 		return err
 	}

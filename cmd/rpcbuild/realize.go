@@ -49,11 +49,7 @@ What exists in either is not built. A release without a lock is locked first.`,
 }
 
 func (o *realizeOptions) run(ctx context.Context, a *app, args []string) error {
-	rel, err := a.load(args)
-	if err != nil {
-		return err
-	}
-	s, err := a.open(o.push)
+	rel, s, err := a.openRelease(args, o.push)
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,17 @@ func (a *app) open(write bool) (_ *session, err error) {
 	return s, nil
 }
 
+// openRelease loads the release that args or the environment name, and opens a session for it: see
+// open. A release that cannot be read is told of before a store is made.
+func (a *app) openRelease(args []string, write bool) (*recipes.Release, *session, error) {
+	rel, err := a.load(args)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.open(write)
+	return rel, s, err
+}
+
 // generationDir keeps what rpc-repos had when they were last asked.
 func (s *session) generationDir() string { return filepath.Join(s.store.Dir(), "generation") }
 

@@ -58,11 +58,7 @@ type jsonVerified struct {
 }
 
 func (o *verifyOptions) run(ctx context.Context, a *app, args []string) error {
-	rel, err := a.load(args)
-	if err != nil {
-		return err
-	}
-	s, err := a.open(false)
+	rel, s, err := a.openRelease(args, false)
 	if err != nil {
 		return err
 	}
