@@ -2,11 +2,13 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A Backend reads a tree of files. Paths are relative to the web root, slash-separated and clean;
@@ -15,6 +17,10 @@ import (
 type Backend interface {
 	// Get opens a file, following links under the web root. Its size is -1 if it is not known.
 	Get(ctx context.Context, path string) (body io.ReadCloser, size int64, err error)
+	// GetChanged is Get for whoever has read a file that changes, with the tag that it had then,
+	// which is empty for one that has not. Where it has that tag still, the error wraps
+	// [ErrNotChanged]. The new tag is empty if the place knows none.
+	GetChanged(ctx context.Context, path, tag string) (body io.ReadCloser, newTag string, err error)
 	// Stat returns the size of a file in bytes.
 	Stat(ctx context.Context, path string) (int64, error)
 	// String returns the URL, without a password.
@@ -22,10 +28,23 @@ type Backend interface {
 	Close() error
 }
 
+// ErrNotChanged says that a file is still the one that was read before.
+var ErrNotChanged = errors.New("not changed")
+
+// A FileInfo describes a file of a [Writer].
+type FileInfo struct {
+	Path string    // under the web root
+	Size int64     // in bytes
+	Time time.Time // when it was written
+}
+
 // A Writer also writes. A file's content is complete and durable before the file has its name;
 // names are durable after Flush. Parent folders are made as needed.
 type Writer interface {
 	Backend
+	// Put makes a file whose name decides its content. It may have its name only after the next
+	// Flush, so that many of them can be made durable at once. What is there is replaced.
+	Put(ctx context.Context, path string, content io.Reader) error
 	// Create makes a file that must not exist: otherwise the error wraps fs.ErrExist, and what is
 	// there stays.
 	Create(ctx context.Context, path string, content io.Reader) error
@@ -43,8 +62,13 @@ type Writer interface {
 	// no other Update's result is lost. change may be called again. It may read and create other
 	// files, and not call Update. A result equal to the old content writes nothing.
 	Update(ctx context.Context, path string, limit int64, change func(old []byte) ([]byte, error)) error
-	// Flush makes durable all names that were made before.
+	// Flush makes durable all names that were made before, and gives those of Put.
 	Flush(ctx context.Context) error
+	// Remove removes a file, if it is there.
+	Remove(ctx context.Context, path string) error
+	// List calls fn for every file below the folder dir, in no order. Where there is no such folder,
+	// there are no files. An error of fn ends it. A file that comes or goes meanwhile may be missed.
+	List(ctx context.Context, dir string, fn func(FileInfo) error) error
 }
 
 // OpenBackend returns the backend for the URL of a repo: a folder or a file URL, which it can write

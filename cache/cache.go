@@ -62,7 +62,7 @@ type Repo struct {
 	generations reader
 
 	mu         sync.Mutex
-	statements map[hint]store.Realisation   // read and checked; what is missing is never remembered
+	statements map[hint]store.Statement     // read and checked; what is missing is never remembered
 	coming     map[store.Blob]chan struct{} // content that is fetched now; closed when that ends
 }
 
@@ -81,7 +81,7 @@ func newRepo(b Backend, opts Options) *Repo {
 	}
 	return &Repo{
 		backend: b, opts: opts, slots: make(chan struct{}, opts.Jobs),
-		statements: make(map[hint]store.Realisation), coming: make(map[store.Blob]chan struct{}),
+		statements: make(map[hint]store.Statement), coming: make(map[store.Blob]chan struct{}),
 	}
 }
 

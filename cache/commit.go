@@ -33,11 +33,7 @@ func (p *push) uploadManifests(ctx context.Context) error {
 // uploadStatements makes the statements: the artifacts that they name are there.
 func (p *push) uploadStatements(ctx context.Context) error {
 	return p.each(ctx, func(ctx context.Context, it *pushItem) error {
-		b, err := store.CanonicalJSON(it.statement)
-		if err != nil {
-			return err
-		}
-		return p.create(ctx, statementPath(it.hint()), b)
+		return p.create(ctx, statementPath(it.hint()), it.statement.Encode())
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,8 @@ type folder struct {
 	root  *os.Root
 	swept bool
 	dirty map[string]bool // folders whose names are not durable yet
+
+	batch batch
 }
 
 func openFolder(dir string, create bool) (*folder, error) {
@@ -86,6 +89,23 @@ func (f *folder) Get(_ context.Context, name string) (io.ReadCloser, int64, erro
 		return nil, 0, fmt.Errorf("rpc-repo %s: %w", f, err)
 	}
 	return file, fi.Size(), nil
+}
+
+// GetChanged takes for a tag what a change cannot leave alone: a file is only ever replaced.
+func (f *folder) GetChanged(ctx context.Context, name, tag string) (io.ReadCloser, string, error) {
+	body, _, err := f.Get(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	fi, err := body.(*os.File).Stat()
+	if err != nil {
+		return nil, "", errors.Join(f.notThere(err), body.Close())
+	}
+	newTag := fmt.Sprintf("%d-%d-%d", fi.Sys().(*syscall.Stat_t).Ino, fi.Size(), fi.ModTime().UnixNano())
+	if newTag == tag {
+		return nil, "", errors.Join(fmt.Errorf("rpc-repo %s: %s: %w", f, name, ErrNotChanged), body.Close())
+	}
+	return body, newTag, nil
 }
 
 func (f *folder) Stat(_ context.Context, name string) (int64, error) {

@@ -49,11 +49,34 @@ func (f *folder) openToWrite(name string) (*os.Root, error) {
 }
 
 func (f *folder) Create(ctx context.Context, name string, content io.Reader) error {
-	return f.put(name, false, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content) })
+	return f.put(name, false, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content, true) })
 }
 
 func (f *folder) Replace(ctx context.Context, name string, content io.Reader) error {
-	return f.put(name, true, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content) })
+	return f.put(name, true, func(root *os.Root, temp string) error {
+		if err := f.write(ctx, root, temp, content, true); err != nil {
+			return err
+		}
+		return later(root, temp, name)
+	})
+}
+
+// later dates a file that replaces another at least a second after that one: the ETag of web servers
+// such as nginx is the time in seconds and the size, and must not stay the same.
+func later(root *os.Root, temp, name string) error {
+	old, err := root.Stat(name)
+	if err != nil {
+		return nil // nothing that a client could have seen
+	}
+	fi, err := root.Stat(temp)
+	if err != nil {
+		return err
+	}
+	next := old.ModTime().Truncate(time.Second).Add(time.Second)
+	if !fi.ModTime().Before(next) {
+		return nil
+	}
+	return root.Chtimes(temp, next, next)
 }
 
 func (f *folder) Link(_ context.Context, name, existing string, replace bool) error {
@@ -135,9 +158,9 @@ func (f *folder) name(root *os.Root, temp, name string, replace bool) error {
 	}
 }
 
-// write makes a file and makes its content durable. Files are read-only: a name in the consumers'
-// tree is also a name in cache/.
-func (f *folder) write(ctx context.Context, root *os.Root, temp string, content io.Reader) error {
+// write makes a file, and, if it is told to, makes its content durable. Files are read-only: a name
+// in the consumers' tree is also a name in cache/.
+func (f *folder) write(ctx context.Context, root *os.Root, temp string, content io.Reader, sync bool) error {
 	file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -153,6 +176,9 @@ func (f *folder) write(ctx context.Context, root *os.Root, temp string, content 
 	}
 	if err := file.Chmod(0o444); err != nil {
 		return err
+	}
+	if !sync {
+		return nil
 	}
 	return file.Sync()
 }
@@ -222,6 +248,9 @@ func (f *folder) lock(ctx context.Context, root *os.Root) (unlock func() error, 
 }
 
 func (f *folder) Flush(ctx context.Context) error {
+	if err := f.settle(); err != nil {
+		return err
+	}
 	f.mu.Lock() // held to the end: another's Flush must not return before its names are durable
 	defer f.mu.Unlock()
 	for dir := range f.dirty {

@@ -63,7 +63,7 @@ func add(t *testing.T, st *store.Store, name, builder string, files map[string]s
 	kind, _, _ := strings.Cut(name, "/")
 	err = st.AddRealisation(store.Realisation{
 		Drv: drv, Artifact: id, Builder: builder, Tool: "test", Time: time.Unix(1700000000, 0).UTC(), Seconds: 1.5, Size: size,
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

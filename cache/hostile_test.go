@@ -44,15 +44,13 @@ func TestWrongFiles(t *testing.T) {
 		"flipped manifest":     {"artifact/*", flip},
 		"not a manifest":       {"artifact/*", func(string) string { return "{}" }},
 		"flipped derivation":   {"derivation/*", flip},
-		"another statement": {"realisation/*/*", func(b string) string {
-			return strings.Replace(b, `"drv":"`, `"drv":"`+strings.Repeat("0", 63)+`1`+`","x":"`, 1)
-		}},
-		"long statement":     {"realisation/*/*", func(b string) string { return b + strings.Repeat(" ", 1<<20) }},
-		"flipped generation": {"generation/*", flip},
-		"long generation":    {"generation/*", func(b string) string { return b + b }},
-		"pointer elsewhere":  {"current", func(string) string { return `{"schema":1,"sequence":9,"generation":"../../../etc/passwd","size":9}` }},
-		"newer schema":       {"current", func(b string) string { return strings.Replace(b, `"schema":1`, `"schema":2`, 1) }},
-		"another release":    {"release/*", func(b string) string { return strings.Replace(b, "r1.0.0", "r2.0.0", 1) }},
+		"flipped statement":    {"realisation/*/*", flip},
+		"long statement":       {"realisation/*/*", func(b string) string { return b + strings.Repeat(" ", 1<<20) }},
+		"flipped generation":   {"generation/*", flip},
+		"long generation":      {"generation/*", func(b string) string { return b + b }},
+		"pointer elsewhere":    {"current", func(string) string { return `{"schema":1,"sequence":9,"generation":"../../../etc/passwd","size":9}` }},
+		"newer schema":         {"current", func(b string) string { return strings.Replace(b, `"schema":1`, `"schema":2`, 1) }},
+		"another release":      {"release/*", func(b string) string { return strings.Replace(b, "r1.0.0", "r2.0.0", 1) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, st, to := t.TempDir(), openStore(t), openStore(t)

@@ -1,9 +1,7 @@
 package cache
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +13,7 @@ import (
 
 // Lookup returns, for each derivation, the statements that rpc-repo has of it. What the generation
 // read last does not know is looked for in the newest: a miss is never remembered.
-func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Realisation, error) {
+func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Statement, error) {
 	known := r.held()
 	for _, drv := range drvs {
 		if len(known.rows.of(drv)) == 0 {
@@ -26,7 +24,7 @@ func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID]
 			break
 		}
 	}
-	lists := make([][]store.Realisation, len(drvs))
+	lists := make([][]store.Statement, len(drvs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, drv := range drvs {
 		rows := known.rows.of(drv)
@@ -41,7 +39,7 @@ func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID]
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	found := make(map[store.DrvID][]store.Realisation)
+	found := make(map[store.DrvID][]store.Statement)
 	for i, drv := range drvs {
 		if len(lists[i]) > 0 {
 			found[drv] = lists[i]
@@ -52,8 +50,8 @@ func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID]
 
 // statementsOf reads the statements that rows promise. One that is not there is no error: a list is
 // a hint.
-func (r *Repo) statementsOf(ctx context.Context, rows []row) ([]store.Realisation, error) {
-	var list []store.Realisation
+func (r *Repo) statementsOf(ctx context.Context, rows []row) ([]store.Statement, error) {
+	var list []store.Statement
 	for _, row := range rows {
 		s, err := r.statement(ctx, row.hint)
 		if errors.Is(err, store.ErrNotFound) {
@@ -68,7 +66,7 @@ func (r *Repo) statementsOf(ctx context.Context, rows []row) ([]store.Realisatio
 }
 
 // statement returns the statement that h.drv gave h.artifact, or [store.ErrNotFound].
-func (r *Repo) statement(ctx context.Context, h hint) (store.Realisation, error) {
+func (r *Repo) statement(ctx context.Context, h hint) (store.Statement, error) {
 	r.mu.Lock()
 	s, ok := r.statements[h]
 	r.mu.Unlock()
@@ -96,20 +94,12 @@ func (r *Repo) statement(ctx context.Context, h hint) (store.Realisation, error)
 }
 
 // parseStatement reads a statement and refuses one about something else.
-func parseStatement(b []byte, about hint) (store.Realisation, error) {
-	var s store.Realisation
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
-		return s, fmt.Errorf("parse statement: %w", err)
+func parseStatement(b []byte, about hint) (store.Statement, error) {
+	s, err := store.ParseStatement(b)
+	if err == nil && (hint{s.Drv, s.Artifact}) != about {
+		err = fmt.Errorf("parse statement: it says that derivation %s gave %s", s.Drv, s.Artifact)
 	}
-	if (hint{s.Drv, s.Artifact}) != about {
-		return s, fmt.Errorf("parse statement: it says that derivation %s gave %s", s.Drv, s.Artifact)
-	}
-	if s.Size < 0 {
-		return s, fmt.Errorf("parse statement: size %d", s.Size)
-	}
-	return s, nil
+	return s, err
 }
 
 // derivation returns the canonical encoding of a derivation, or nil if rpc-repo does not have it.

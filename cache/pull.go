@@ -83,5 +83,5 @@ func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content b
 	if err != nil {
 		return err
 	}
-	return st.AddRealisation(s)
+	return st.AddStatement(s)
 }

@@ -74,7 +74,7 @@ type push struct {
 type pushItem struct {
 	Item
 	manifest   *store.Manifest
-	statement  store.Realisation
+	statement  store.Statement
 	derivation []byte // nil: not known here
 }
 
@@ -133,7 +133,7 @@ func (p *push) choose(ctx context.Context, items []Item) error {
 // rpc-repo.
 func (p *push) describe(ctx context.Context) error {
 	return p.each(ctx, func(ctx context.Context, it *pushItem) (err error) {
-		it.statement, err = p.store.Realisation(it.Drv, it.Artifact)
+		it.statement, err = p.store.Statement(it.Drv, it.Artifact)
 		if errors.Is(err, store.ErrNotFound) {
 			it.statement, err = p.statement(ctx, it.hint())
 		}
@@ -217,7 +217,7 @@ func (p *push) checkConflict(ctx context.Context, known *snapshot, it *pushItem)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		return &store.ConflictError{First: first, Second: it.statement}
+		return &store.ConflictError{First: first.Realisation, Second: it.statement.Realisation}
 	}
 	return nil
 }

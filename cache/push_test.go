@@ -58,9 +58,9 @@ func TestPushAndPull(t *testing.T) {
 func wantSame(t *testing.T, a, b *store.Store, items []cache.Item) {
 	t.Helper()
 	for _, it := range items {
-		ra, errA := a.Realisation(it.Drv, it.Artifact)
-		rb, errB := b.Realisation(it.Drv, it.Artifact)
-		if errA != nil || errB != nil || ra != rb {
+		ra, errA := a.Statement(it.Drv, it.Artifact)
+		rb, errB := b.Statement(it.Drv, it.Artifact)
+		if errA != nil || errB != nil || string(ra.Encode()) != string(rb.Encode()) {
 			t.Errorf("%s: statements %+v, %v and %+v, %v", it.Name, ra, errA, rb, errB)
 		}
 		da, errA := a.Derivation(it.Drv)
@@ -229,11 +229,11 @@ func TestPushWithoutContent(t *testing.T) {
 	st, empty := openStore(t), openStore(t)
 	rel := sample(t, st)
 	for _, it := range rel.Items {
-		s, err := st.Realisation(it.Drv, it.Artifact)
+		s, err := st.Statement(it.Drv, it.Artifact)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := empty.AddRealisation(s); err != nil {
+		if err := empty.AddStatement(s); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -81,6 +81,29 @@ func (w *web) Get(ctx context.Context, name string) (io.ReadCloser, int64, error
 	return b, b.answer.ContentLength, nil
 }
 
+// GetChanged asks a conditional request. A server that has no ETag has a time at least; the writers of
+// a folder see to it that a change moves either.
+func (w *web) GetChanged(ctx context.Context, name, tag string) (io.ReadCloser, string, error) {
+	header := http.Header{}
+	if since, ok := strings.CutPrefix(tag, modifiedTag); ok {
+		header.Set("If-Modified-Since", since)
+	} else if tag != "" {
+		header.Set("If-None-Match", tag)
+	}
+	resp, err := w.do(ctx, http.MethodGet, name, header)
+	if err != nil {
+		return nil, "", err
+	}
+	newTag := resp.Header.Get("ETag")
+	if since := resp.Header.Get("Last-Modified"); newTag == "" && since != "" {
+		newTag = modifiedTag + since
+	}
+	return resp.Body, newTag, nil
+}
+
+// modifiedTag begins the tag that is a time and not an ETag, which has quotes.
+const modifiedTag = "modified "
+
 func (w *web) Stat(ctx context.Context, name string) (int64, error) {
 	resp, err := w.do(ctx, http.MethodHead, name, http.Header{})
 	if err != nil {
@@ -105,7 +128,7 @@ func (w *web) do(ctx context.Context, method, name string, header http.Header) (
 		req.Header = header
 		header.Set("Cache-Control", "no-cache") // of a proxy between: pointers move
 		resp, after, err := w.once(req)
-		if err == nil || errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotChanged) || ctx.Err() != nil {
 			return resp, err
 		}
 		if try == w.tries || after < 0 {
@@ -147,6 +170,8 @@ func (w *web) once(req *http.Request) (*http.Response, time.Duration, error) {
 		resp.Body = &timedBody{ReadCloser: resp.Body, ctx: timed, cancel: cancel, timer: timer, stall: w.stall}
 		timer.Stop() // it runs while somebody waits for bytes
 		return resp, 0, nil
+	case code == http.StatusNotModified:
+		err = fmt.Errorf("%s: %w", req.URL.Redacted(), ErrNotChanged)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		err = fmt.Errorf("%s: %w", req.URL.Redacted(), fs.ErrNotExist)
 	default:

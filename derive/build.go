@@ -286,5 +286,5 @@ func (b *building) commit(ctx context.Context, dir string, result *buildResult, 
 	return b.Store.AddRealisation(store.Realisation{
 		Drv: b.drv, Artifact: id, Builder: b.Builder, Tool: b.Tool,
 		Time: now.UTC().Truncate(time.Second), Seconds: now.Sub(started).Seconds(), Size: m.Size(),
-	})
+	}, b.Key)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/derive/download"
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // downloads is how many fetches and substitutions run side by side: round trips, not bandwidth,
@@ -30,8 +31,10 @@ type Engine struct {
 	KeepGoing bool
 	// KeepFailed leaves the folder of a failed build, which the error then names.
 	KeepFailed bool
-	// Tool is rpcbuild's version and Builder the name of this machine, for realisations.
+	// Tool is what builds here and Builder the name of this machine, for realisations; Key, if set,
+	// signs them.
 	Tool, Builder string
+	Key           *signature.Key
 	// Events, if set, is told what happens, by one goroutine at a time.
 	Events func(Event)
 

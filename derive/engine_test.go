@@ -127,12 +127,12 @@ type otherStore struct {
 
 func (o *otherStore) String() string { return "the other store" }
 
-func (o *otherStore) Lookup(_ context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Realisation, error) {
+func (o *otherStore) Lookup(_ context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Statement, error) {
 	known, err := o.Store.Lookup(drvs)
-	found := make(map[store.DrvID][]store.Realisation)
+	found := make(map[store.DrvID][]store.Statement)
 	for drv, ids := range known {
 		for _, id := range ids {
-			r, err := o.Store.Realisation(drv, id)
+			r, err := o.Store.Statement(drv, id)
 			if err != nil {
 				return nil, err
 			}
@@ -234,11 +234,11 @@ func TestConcurrentEngines(t *testing.T) {
 func TestConflict(t *testing.T) {
 	a, b := newBench(t), newBench(t)
 	there := a.realize(a.node("dice", testParams{Do: "random"}))["dice"]
-	r, err := a.Store.Realisation(there.Drv, there.Artifact)
+	r, err := a.Store.Statement(there.Drv, there.Artifact)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Store.AddRealisation(r); err != nil { // its content is lost
+	if err := b.Store.AddStatement(r); err != nil { // its content is lost
 		t.Fatal(err)
 	}
 	dice := b.node("dice", testParams{Do: "random"})

@@ -88,7 +88,7 @@ func (e *Engine) findRemote(ctx context.Context, all []found) error {
 	if e.Offline {
 		return nil
 	}
-	var news []store.Realisation
+	var news []store.Statement
 	for _, sub := range e.Substituters {
 		var missing []store.DrvID
 		for _, f := range all {
@@ -119,11 +119,11 @@ func (e *Engine) findRemote(ctx context.Context, all []found) error {
 
 // learn writes down what substituters know, side by side so that the index is written a few times
 // and not once each.
-func (e *Engine) learn(news []store.Realisation) error {
+func (e *Engine) learn(news []store.Statement) error {
 	var g errgroup.Group
 	g.SetLimit(downloads)
 	for _, r := range news {
-		g.Go(func() error { return e.Store.AddRealisation(r) })
+		g.Go(func() error { return e.Store.AddStatement(r) })
 	}
 	return g.Wait()
 }

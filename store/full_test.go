@@ -89,7 +89,7 @@ func TestDiskFull(t *testing.T) {
 			},
 		},
 		"AddRealisation": {
-			func(s *Store, i int) error { return s.AddRealisation(realisation(fmt.Sprint(i), "artifact")) },
+			func(s *Store, i int) error { return s.AddRealisation(realisation(fmt.Sprint(i), "artifact"), nil) },
 			func(s *Store, i int) (bool, error) {
 				found, err := s.Lookup([]DrvID{HashDrv([]byte(fmt.Sprint(i)))})
 				return len(found) > 0, err

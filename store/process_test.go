@@ -135,7 +135,7 @@ func TestIndexThatAnotherProcessHoldsIsWaitedFor(t *testing.T) {
 	r := realisation("drv", "artifact")
 	readyHelper(t, "index", s.Dir())
 	start := time.Now()
-	if err := s.AddRealisation(r); err != nil {
+	if err := s.AddRealisation(r, nil); err != nil {
 		t.Fatal(err)
 	}
 	if time.Since(start) < 100*time.Millisecond {
@@ -159,7 +159,7 @@ func putMany(s *Store) error {
 			}
 			id, err := s.PutManifest(SingleFile(fmt.Sprint("f", i), b))
 			if err == nil {
-				err = s.AddRealisation(Realisation{Drv: HashDrv([]byte(fmt.Sprint(i))), Artifact: id, Builder: fmt.Sprint(os.Getpid())})
+				err = s.AddRealisation(Realisation{Drv: HashDrv([]byte(fmt.Sprint(i))), Artifact: id, Builder: fmt.Sprint(os.Getpid())}, nil)
 			}
 			errs[i] = err
 		})
@@ -251,7 +251,7 @@ func BenchmarkLookup(b *testing.B) {
 	for i := range drvs {
 		drvs[i] = HashDrv([]byte(fmt.Sprint(i)))
 		wg.Go(func() {
-			if err := s.AddRealisation(Realisation{Drv: drvs[i], Artifact: HashArtifact([]byte(fmt.Sprint(i)))}); err != nil {
+			if err := s.AddRealisation(Realisation{Drv: drvs[i], Artifact: HashArtifact([]byte(fmt.Sprint(i)))}, nil); err != nil {
 				b.Error(err)
 			}
 		})

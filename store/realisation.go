@@ -1,12 +1,13 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // A Realisation is the statement that a derivation gave an artifact.
@@ -15,7 +16,7 @@ type Realisation struct {
 	Artifact ArtifactID `json:"artifact"`
 	// Builder names who built it: a host, or what the configuration says.
 	Builder string `json:"builder"`
-	// Tool is the version of rpcbuild that built it.
+	// Tool is what built it: rpcbuild and its version, and what of the machine it relied on.
 	Tool string `json:"tool"`
 	// Time is when the build ended, in UTC, to the second.
 	Time time.Time `json:"time"`
@@ -65,55 +66,74 @@ func (s *Store) HasAll(ids []ArtifactID) (map[ArtifactID]bool, error) {
 	return has, err
 }
 
-// Realisation returns the statement that drv gave artifact, or [ErrNotFound].
-func (s *Store) Realisation(drv DrvID, artifact ArtifactID) (Realisation, error) {
-	var r Realisation
-	name := s.path(realisationDir, drv.String(), artifact.String())
+// Statement returns what is said of drv having given artifact, or [ErrNotFound].
+func (s *Store) Statement(drv DrvID, artifact ArtifactID) (Statement, error) {
+	name := s.statementPath(drv, artifact)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, fmt.Errorf("realisation of %s: %w", drv, ErrNotFound)
+		return Statement{}, fmt.Errorf("realisation of %s: %w", drv, ErrNotFound)
 	}
 	if err != nil {
-		return r, fmt.Errorf("read realisation: %w", err)
+		return Statement{}, fmt.Errorf("read realisation: %w", err)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("read realisation %s: %w", name, err)
+	st, err := ParseStatement(b)
+	if err != nil {
+		return Statement{}, fmt.Errorf("read realisation %s: %w", name, err)
 	}
-	if r.Drv != drv || r.Artifact != artifact {
-		return r, fmt.Errorf("read realisation %s: it is of derivation %s and artifact %s; the file is damaged", name, r.Drv, r.Artifact)
+	if st.Drv != drv || st.Artifact != artifact {
+		return Statement{}, fmt.Errorf("read realisation %s: it is of derivation %s and artifact %s; the file is damaged", name, st.Drv, st.Artifact)
 	}
-	return r, nil
+	return st, nil
 }
 
-// AddRealisation records that a derivation gave an artifact. The first statement of a pair is
-// kept. Where the derivation is known to give another artifact, both are kept and a
-// [*ConflictError] is returned.
-func (s *Store) AddRealisation(r Realisation) error {
-	name := s.path(realisationDir, r.Drv.String(), r.Artifact.String())
-	if _, err := os.Stat(name); err != nil {
-		b, err := CanonicalJSON(r)
-		if err != nil {
-			return err
-		}
-		if err := s.writeFile(name, b); err != nil {
-			return fmt.Errorf("add realisation of %s: %w", r.Drv, err)
+// Realisation returns what was said first of drv having given artifact, or [ErrNotFound].
+func (s *Store) Realisation(drv DrvID, artifact ArtifactID) (Realisation, error) {
+	st, err := s.Statement(drv, artifact)
+	return st.Realisation, err
+}
+
+func (s *Store) statementPath(drv DrvID, artifact ArtifactID) string {
+	return s.path(realisationDir, drv.String(), artifact.String())
+}
+
+// AddRealisation is [Store.AddStatement] for what key's owner, or nobody, signs.
+func (s *Store) AddRealisation(r Realisation, key *signature.Key) error {
+	st, err := NewStatement(r, key)
+	if err != nil {
+		return err
+	}
+	return s.AddStatement(st)
+}
+
+// AddStatement records that a derivation gave an artifact. The first statement of a pair stays the
+// first; what others sign is added to it. Where the derivation is known to give another artifact,
+// both are kept and a [*ConflictError] is returned.
+func (s *Store) AddStatement(st Statement) error {
+	more := true
+	have, err := s.Statement(st.Drv, st.Artifact)
+	if err == nil { // one that is damaged is replaced
+		st, more = have.With(st)
+	}
+	if more {
+		if err := s.writeFile(s.statementPath(st.Drv, st.Artifact), st.Encode()); err != nil {
+			return fmt.Errorf("add realisation of %s: %w", st.Drv, err)
 		}
 	}
 	var before []ArtifactID
-	err := s.update(func(ix index) error {
-		before = ix.realised(r.Drv)
-		return ix.putRealisation(r.Drv, r.Artifact)
+	err = s.update(func(ix index) error {
+		before = ix.realised(st.Drv)
+		return ix.putRealisation(st.Drv, st.Artifact)
 	})
 	if err != nil {
-		return fmt.Errorf("add realisation of %s: %w", r.Drv, err)
+		return fmt.Errorf("add realisation of %s: %w", st.Drv, err)
 	}
 	for _, other := range before {
-		if other != r.Artifact {
-			first, err := s.Realisation(r.Drv, other)
+		if other != st.Artifact {
+			first, err := s.Realisation(st.Drv, other)
 			if err != nil { // a statement that cannot be read any more is still contradicted
-				first = Realisation{Drv: r.Drv, Artifact: other, Builder: "nobody known any more"}
+				first = Realisation{Drv: st.Drv, Artifact: other, Builder: "nobody known any more"}
 			}
-			return &ConflictError{First: first, Second: r}
+			return &ConflictError{First: first, Second: st.Realisation}
 		}
 	}
 	return nil

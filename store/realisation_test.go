@@ -34,12 +34,12 @@ func TestRealisations(t *testing.T) {
 	if _, err := s.Realisation(r.Drv, r.Artifact); !errors.Is(err, ErrNotFound) {
 		t.Errorf("before: %v", err)
 	}
-	if err := s.AddRealisation(r); err != nil {
+	if err := s.AddRealisation(r, nil); err != nil {
 		t.Fatal(err)
 	}
 	second := r
 	second.Builder = "there"
-	if err := s.AddRealisation(second); err != nil {
+	if err := s.AddRealisation(second, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Realisation(r.Drv, r.Artifact); err != nil || got != r {
@@ -55,11 +55,11 @@ func TestConflictKeepsBoth(t *testing.T) {
 	s := open(t)
 	first, second := realisation("drv", "one"), realisation("drv", "two")
 	second.Builder = "there"
-	if err := s.AddRealisation(first); err != nil {
+	if err := s.AddRealisation(first, nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // adding it again is a conflict again
-		err := s.AddRealisation(second)
+		err := s.AddRealisation(second, nil)
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) || conflict.First != first || conflict.Second != second {
 			t.Fatalf("got %v", err)
@@ -82,14 +82,14 @@ func TestConflictKeepsBoth(t *testing.T) {
 func TestConflictWithAStatementThatIsLost(t *testing.T) {
 	s := open(t)
 	first, second := realisation("drv", "one"), realisation("drv", "two")
-	if err := s.AddRealisation(first); err != nil {
+	if err := s.AddRealisation(first, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(s.path(realisationDir, first.Drv.String(), first.Artifact.String())); err != nil {
 		t.Fatal(err)
 	}
 	var conflict *ConflictError
-	if err := s.AddRealisation(second); !errors.As(err, &conflict) || conflict.First.Artifact != first.Artifact {
+	if err := s.AddRealisation(second, nil); !errors.As(err, &conflict) || conflict.First.Artifact != first.Artifact {
 		t.Errorf("got %v", err)
 	}
 }
@@ -97,7 +97,7 @@ func TestConflictWithAStatementThatIsLost(t *testing.T) {
 func TestDamagedStatementIsNoticed(t *testing.T) {
 	s := open(t)
 	r := realisation("drv", "artifact")
-	if err := s.AddRealisation(r); err != nil {
+	if err := s.AddRealisation(r, nil); err != nil {
 		t.Fatal(err)
 	}
 	name := s.path(realisationDir, r.Drv.String(), r.Artifact.String())

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rcbops/rpcbuild/cache"
 )
@@ -22,6 +24,10 @@ func TestBackend(t *testing.T, w cache.Writer, r cache.Backend) {
 	t.Run("absent", s.absent)
 	t.Run("create", s.create)
 	t.Run("replace", s.replace)
+	t.Run("put", s.put)
+	t.Run("changed", s.changed)
+	t.Run("remove", s.remove)
+	t.Run("list", s.list)
 	t.Run("link", s.link)
 	t.Run("symlink", s.symlink)
 	t.Run("update", s.update)
@@ -62,6 +68,90 @@ func (s suite) replace(t *testing.T) {
 	for _, content := range []string{"one", "another", ""} {
 		must(t, s.w.Replace(t.Context(), "replace/file", strings.NewReader(content)))
 		s.want(t, "replace/file", content)
+	}
+}
+
+// put: after Flush, each has its name, the last one's content, and Link finds it.
+func (s suite) put(t *testing.T) {
+	ctx := t.Context()
+	for i := range 30 {
+		must(t, s.w.Put(ctx, fmt.Sprintf("put/%d/file", i), strings.NewReader(fmt.Sprint("content ", i))))
+	}
+	must(t, s.w.Flush(ctx))
+	must(t, s.w.Put(ctx, "put/7/file", strings.NewReader("content 7, mended")))
+	must(t, s.w.Flush(ctx))
+	s.want(t, "put/29/file", "content 29")
+	s.want(t, "put/7/file", "content 7, mended")
+	must(t, s.w.Link(ctx, "put/link", "put/29/file", false))
+	s.want(t, "put/link", "content 29")
+}
+
+// changed: who has read a file is told that it is the same, and of each change, however fast.
+func (s suite) changed(t *testing.T) {
+	ctx := t.Context()
+	if _, _, err := s.r.GetChanged(ctx, "changed", ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("get changed: %v, want fs.ErrNotExist", err)
+	}
+	tag := ""
+	for _, content := range []string{"first", "other", "third"} {
+		must(t, s.w.Replace(ctx, "changed", strings.NewReader(content)))
+		body, next, err := s.r.GetChanged(ctx, "changed", tag)
+		if err != nil {
+			t.Fatalf("get changed, after a change: %v", err)
+		}
+		b, err := io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); err != nil || string(b) != content {
+			t.Errorf("get changed: %q, %v, want %q", b, err, content)
+		}
+		if next == "" {
+			t.Fatal("get changed: no tag")
+		}
+		if _, _, err := s.r.GetChanged(ctx, "changed", next); !errors.Is(err, cache.ErrNotChanged) {
+			t.Errorf("get changed: %v, want ErrNotChanged", err)
+		}
+		tag = next
+	}
+}
+
+func (s suite) remove(t *testing.T) {
+	ctx := t.Context()
+	must(t, s.w.Create(ctx, "remove/one", strings.NewReader("1")))
+	must(t, s.w.Link(ctx, "remove/other", "remove/one", false))
+	for range 2 {
+		must(t, s.w.Remove(ctx, "remove/one"))
+	}
+	must(t, s.w.Flush(ctx))
+	if _, err := s.r.Stat(ctx, "remove/one"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("stat what was removed: %v, want fs.ErrNotExist", err)
+	}
+	s.want(t, "remove/other", "1")
+	must(t, s.w.Create(ctx, "remove/one", strings.NewReader("new")))
+	s.want(t, "remove/one", "new")
+}
+
+func (s suite) list(t *testing.T) {
+	ctx := t.Context()
+	names := []string{"list/a", "list/b/c", "list/b/d+e f", "listed"}
+	for _, name := range names {
+		must(t, s.w.Create(ctx, name, strings.NewReader(name)))
+	}
+	must(t, s.w.Flush(ctx))
+	var got []string
+	must(t, s.w.List(ctx, "list", func(f cache.FileInfo) error {
+		got = append(got, f.Path)
+		if f.Size != int64(len(f.Path)) || time.Since(f.Time).Abs() > time.Hour {
+			t.Errorf("list: %+v", f)
+		}
+		return nil
+	}))
+	slices.Sort(got)
+	if !slices.Equal(got, names[:3]) {
+		t.Errorf("list: %q, want %q", got, names[:3])
+	}
+	must(t, s.w.List(ctx, "list/none", func(f cache.FileInfo) error { return errors.New("a file in no folder") }))
+	oops := errors.New("oops")
+	if err := s.w.List(ctx, "list", func(cache.FileInfo) error { return oops }); !errors.Is(err, oops) {
+		t.Errorf("list: %v, want the callback's error", err)
 	}
 }
 
@@ -145,6 +235,12 @@ func (s suite) names(t *testing.T) {
 		}
 		if err := s.w.Create(t.Context(), name, strings.NewReader("x")); err == nil {
 			t.Errorf("create %q: want a refusal", name)
+		}
+		if err := s.w.Put(t.Context(), name, strings.NewReader("x")); err == nil {
+			t.Errorf("put %q: want a refusal", name)
+		}
+		if err := s.w.Remove(t.Context(), name); err == nil {
+			t.Errorf("remove %q: want a refusal", name)
 		}
 		if err := s.w.Symlink(t.Context(), "names/link", name, false); err == nil {
 			t.Errorf("symlink to %q: want a refusal", name)

@@ -120,7 +120,7 @@ type tolerant struct {
 	down bool
 }
 
-func (t *tolerant) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Realisation, error) {
+func (t *tolerant) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Statement, error) {
 	if t.isDown() {
 		return nil, nil
 	}
