@@ -22,6 +22,8 @@ require (
 	golang.org/x/term v0.47.0
 )
 
+require github.com/zeebo/blake3 v0.2.4 // indirect
+
 require (
 	github.com/AlekSi/pointer v1.1.0 // indirect
 	github.com/BurntSushi/toml v1.6.0 // indirect

@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"sync"
 
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // ErrUnreachable is wrapped by every error that says that rpc-repo did not answer at all: no such
@@ -38,6 +40,11 @@ type Options struct {
 	// Create makes the folder of the repo where it is missing. Otherwise a missing folder is
 	// [ErrUnreachable].
 	Create bool
+	// Key signs what a push says of rpc-repo itself: its newest generation, and its releases. nil
+	// signs nothing.
+	Key *signature.Key
+	// Trust says whose statements, generations and releases count; nil trusts everybody.
+	Trust *signature.Trust
 	// Signer makes the envelopes that artifacts ask for. Without one, pushing such an artifact is
 	// an error.
 	Signer Signer
@@ -45,8 +52,9 @@ type Options struct {
 	Roots *x509.CertPool
 	// Jobs is how many transfers run side by side; 0 means 8.
 	Jobs int
-	// Dir is a folder that keeps the last generation between processes, so that asking what is
-	// there costs one request; empty means none.
+	// Dir is a folder that keeps what is known of repos between processes, so that asking what is
+	// there costs one request, an old answer is known for one, and the chunks of artifacts that came
+	// before are found again; empty means none.
 	Dir string
 }
 
@@ -60,6 +68,11 @@ type Repo struct {
 	slots   chan struct{} // one a transfer under way
 
 	generations reader
+	bundles     struct {
+		sync.Mutex
+		read map[bundleRef]bundle
+	}
+	pieces pieces // chunks that the store has
 
 	mu         sync.Mutex
 	statements map[hint]store.Statement     // read and checked; what is missing is never remembered
@@ -79,10 +92,15 @@ func newRepo(b Backend, opts Options) *Repo {
 	if opts.Jobs <= 0 {
 		opts.Jobs = defaultJobs
 	}
-	return &Repo{
+	r := &Repo{
 		backend: b, opts: opts, slots: make(chan struct{}, opts.Jobs),
 		statements: make(map[hint]store.Statement), coming: make(map[store.Blob]chan struct{}),
 	}
+	r.bundles.read = make(map[bundleRef]bundle)
+	if opts.Dir != "" {
+		r.pieces.dir = filepath.Join(opts.Dir, "pieces")
+	}
+	return r
 }
 
 // String returns the repo's URL, without a password.
@@ -108,20 +126,26 @@ func (r *Repo) read(ctx context.Context, path string, limit int64) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	tooLong := fmt.Errorf("more than %d bytes", limit)
 	if size > limit {
-		return nil, r.wrong(path, tooLong)
+		return nil, errors.Join(r.wrong(path, tooLong(limit)), body.Close())
 	}
+	return r.readAll(body, path, limit)
+}
+
+// readAll reads the body of a small file, and closes it.
+func (r *Repo) readAll(body io.ReadCloser, path string, limit int64) ([]byte, error) {
+	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s of rpc-repo %s: %w", path, r, err)
 	}
 	if int64(len(b)) > limit {
-		return nil, r.wrong(path, tooLong)
+		return nil, r.wrong(path, tooLong(limit))
 	}
 	return b, nil
 }
+
+func tooLong(limit int64) error { return fmt.Errorf("more than %d bytes", limit) }
 
 func (r *Repo) wrong(path string, err error) error {
 	return &WrongError{Repo: r.String(), Path: path, Err: err}

@@ -42,11 +42,12 @@ func (r *Repo) Check(ctx context.Context, items []Item, deep bool) ([]Verdict, e
 		return nil, err
 	}
 	verdicts := make([]Verdict, len(items))
-	c := &checker{Repo: r, blobs: make(map[store.Blob]*blobCheck)}
+	// What a bundle holds is also there by itself, and that is what counts.
+	c := &checker{Repo: newRepo(r.backend, Options{Jobs: r.opts.Jobs, Trust: r.opts.Trust}), known: known, checks: make(map[string]*check)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.opts.Jobs)
 	for i, it := range items {
-		rows := known.rows.of(it.Drv)
+		rows := known.of(it.Drv)
 		verdicts[i] = listed(rows, it)
 		if !deep || verdicts[i].State != Present {
 			continue
@@ -97,36 +98,41 @@ func judge(it Item, err error) (Verdict, error) {
 	}
 }
 
-// checker is one deep check. Content that items share is read once.
+// checker is one deep check. What items share is read once.
 type checker struct {
 	*Repo
-	mu    sync.Mutex
-	blobs map[store.Blob]*blobCheck
+	known  *snapshot
+	mu     sync.Mutex
+	checks map[string]*check // by path
 }
 
-type blobCheck struct {
+type check struct {
 	once sync.Once
 	err  error
 }
 
 // item returns nil if all of an item is there and right.
 func (c *checker) item(ctx context.Context, it Item) error {
-	if _, err := c.statement(ctx, it.hint()); err != nil {
+	if _, err := c.statement(ctx, entry{hint: it.hint()}); err != nil {
 		return err
 	}
-	if _, err := c.derivation(ctx, it.Drv); err != nil {
+	if err := c.bundled(ctx, c.known.find(it.hint())); err != nil {
+		return err
+	}
+	if _, err := c.derivation(ctx, it.hint()); err != nil {
 		return err
 	}
 	m, err := c.manifest(ctx, it.Artifact)
 	if err != nil {
 		return err
 	}
-	for _, e := range m.Entries {
-		if e.HasContent() {
-			if err := c.blob(ctx, e.Blob(), packed(m, e)); err != nil {
-				return fmt.Errorf("%s: %w", e.Path, err)
-			}
+	for _, b := range published(m) {
+		if err := c.blob(ctx, b); err != nil {
+			return err
 		}
+	}
+	if err := c.stream(ctx, it.Artifact, streamed(m)); err != nil {
+		return err
 	}
 	for _, pub := range m.Publish {
 		if err := c.publication(ctx, m, pub); err != nil {
@@ -145,25 +151,100 @@ func (c *checker) item(ctx context.Context, it Item) error {
 	return nil
 }
 
-func (c *checker) blob(ctx context.Context, b store.Blob, packed bool) error {
+// bundled checks the bundles that speak of an item. One that is not there costs time, and is not wrong.
+func (c *checker) bundled(ctx context.Context, e entry) error {
+	for _, ref := range []bundleRef{e.statements, e.metadata} {
+		if ref == (bundleRef{}) {
+			continue
+		}
+		err := c.once(bundlePath(ref), func() error {
+			_, err := c.bundle(ctx, ref, false)
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// once checks a path, unless that was done.
+func (c *checker) once(path string, fn func() error) error {
 	c.mu.Lock()
-	check, ok := c.blobs[b]
+	done, ok := c.checks[path]
 	if !ok {
-		check = &blobCheck{}
-		c.blobs[b] = check
+		done = &check{}
+		c.checks[path] = done
 	}
 	c.mu.Unlock()
-	check.once.Do(func() {
-		check.err = c.transfer(ctx, func() error {
-			body, path, err := c.openBlob(ctx, b, packed, nil)
+	done.once.Do(func() { done.err = fn() })
+	return done.err
+}
+
+func (c *checker) blob(ctx context.Context, b store.Blob) error {
+	path := blobPath(b)
+	return c.once(path, func() error {
+		return c.transfer(ctx, func() error {
+			body, err := c.openBlob(ctx, b, nil)
 			if err != nil {
 				return err
 			}
 			defer body.Close()
-			return c.blame(path, body, verify(ctx, body, b, path))
+			return c.blame(path, verify(ctx, body, b, path))
 		})
 	})
-	return check.err
+}
+
+// stream checks that an artifact's chunks give its files. The files are hashed while chunks come; a
+// chunk that several artifacts share is read for each.
+func (c *checker) stream(ctx context.Context, id store.ArtifactID, blobs []store.Blob) error {
+	if len(blobs) == 0 {
+		return nil
+	}
+	list, err := c.content(ctx, id, blobs)
+	if err != nil {
+		return err
+	}
+	chunks := &chunkStream{ctx: ctx, repo: c.Repo, chunks: list}
+	for _, b := range blobs {
+		if err := verify(ctx, io.LimitReader(chunks, b.Size), b, "a file of it"); err != nil {
+			return c.blameStream(id, err)
+		}
+	}
+	return nil
+}
+
+func (c *checker) blameStream(id store.ArtifactID, err error) error {
+	var differs *store.DigestError
+	var wrong *WrongError
+	if errors.As(err, &differs) && !errors.As(err, &wrong) {
+		return c.wrong(contentPath(id), err)
+	}
+	return err
+}
+
+// chunkStream reads the chunks of a stream one after the other.
+type chunkStream struct {
+	ctx    context.Context
+	repo   *Repo
+	chunks content
+	left   []byte
+}
+
+func (s *chunkStream) Read(p []byte) (int, error) {
+	if len(s.left) == 0 {
+		if len(s.chunks) == 0 {
+			return 0, io.EOF
+		}
+		raw, _, err := s.repo.chunk(s.ctx, s.chunks[0])
+		if err != nil {
+			return 0, err
+		}
+		s.chunks, s.left = s.chunks[1:], raw
+	}
+	n := copy(p, s.left)
+	s.left = s.left[n:]
+	return n, nil
 }
 
 func (c *checker) publication(ctx context.Context, m *store.Manifest, pub store.Publication) error {

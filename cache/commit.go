@@ -10,38 +10,122 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// uploadManifests makes the artifacts' manifests and their derivations: their content is there.
+// uploadManifests makes the artifacts' manifests, their derivations, and how their streams are cut:
+// their content is there. All of it is also put into a bundle.
 func (p *push) uploadManifests(ctx context.Context) error {
-	return p.each(ctx, func(ctx context.Context, it *pushItem) error {
-		b, err := it.manifest.Encode()
+	var mu sync.Mutex
+	var all []smallFile
+	err := p.each(ctx, func(ctx context.Context, it *pushItem) error {
+		m, err := it.manifest.Encode()
 		if err != nil {
 			return err
 		}
-		if err := p.create(ctx, manifestPath(it.Artifact), b); err != nil || it.derivation == nil {
-			return err
+		files := []smallFile{{manifestPath(it.Artifact), m}}
+		if it.content != nil {
+			files = append(files, smallFile{contentPath(it.Artifact), it.content.encode()})
 		}
-		return p.create(ctx, derivationPath(it.Drv), it.derivation)
+		if it.derivation != nil {
+			files = append(files, smallFile{derivationPath(it.Drv), it.derivation})
+		}
+		for _, f := range files {
+			if err := p.put(ctx, f); err != nil {
+				return err
+			}
+		}
+		p.pieces.learn(p.store, it.Artifact, streamed(it.manifest), it.content)
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, files...)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	ref, err := p.uploadBundle(ctx, all)
+	for _, it := range p.items {
+		it.metadata = ref
+	}
+	return err
+}
+
+// uploadBundle makes the bundle of the files, whose order does not matter.
+func (p *push) uploadBundle(ctx context.Context, files []smallFile) (bundleRef, error) {
+	slices.SortFunc(files, func(a, b smallFile) int { return strings.Compare(a.path, b.path) })
+	b, err := makeBundle(slices.CompactFunc(files, func(a, b smallFile) bool { return a.path == b.path }))
+	if err != nil {
+		return bundleRef{}, err
+	}
+	if len(b) > bundlePacked {
+		return bundleRef{}, nil
+	}
+	ref := store.HashBlob(b)
+	if err := p.put(ctx, smallFile{bundlePath(ref), b}); err != nil {
+		return bundleRef{}, err
+	}
+	keep(p.kept("bundle", ref.Digest.Encoded()), b)
+	return ref, nil
+}
+
+// put makes a small file whose name decides its content, if it is not there.
+func (p *push) put(ctx context.Context, f smallFile) error {
+	size, err := p.to.Stat(ctx, f.path)
+	if err == nil && size == int64(len(f.content)) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return p.to.Put(ctx, f.path, bytes.NewReader(f.content))
 }
 
 // uploadStatements makes the statements: the artifacts that they name are there.
 func (p *push) uploadStatements(ctx context.Context) error {
 	return p.each(ctx, func(ctx context.Context, it *pushItem) error {
-		return p.create(ctx, statementPath(it.hint()), it.statement.Encode())
+		err := p.to.Create(ctx, statementPath(it.hint()), bytes.NewReader(it.statement.Encode()))
+		if errors.Is(err, fs.ErrExist) {
+			return p.addStatement(ctx, it)
+		}
+		return err
 	})
 }
 
-// create makes a small file. One that is there already says the same, or was said first.
-func (p *push) create(ctx context.Context, path string, b []byte) error {
-	err := p.to.Create(ctx, path, bytes.NewReader(b))
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+// vouch adds this machine's signatures to statements that are there.
+func (p *push) vouch(ctx context.Context) error {
+	for _, it := range p.vouched {
+		if err := p.addStatement(ctx, it); err != nil {
+			return fmt.Errorf("%s: %w", it.Name, err)
+		}
+	}
+	return nil
+}
+
+// addStatement adds the item's statement to what others say of the same. What cannot be read any more is
+// replaced.
+func (p *push) addStatement(ctx context.Context, it *pushItem) error {
+	err := p.to.Update(ctx, statementPath(it.hint()), statementLimit, func(old []byte) ([]byte, error) {
+		theirs, err := parseStatement(old, it.hint())
+		if err != nil {
+			return it.statement.Encode(), nil
+		}
+		all, more := theirs.With(it.statement)
+		if !more {
+			it.statement = theirs
+			return old, nil
+		}
+		it.statement = all
+		return all.Encode(), nil
+	})
+	if err == nil {
+		p.mu.Lock()
+		delete(p.statements, it.hint())
+		p.mu.Unlock()
 	}
 	return err
 }
@@ -147,61 +231,149 @@ func (ix index) encode() []byte {
 
 // updateGeneration makes the generation that holds the items, too, and then points at it. This is
 // when they exist.
-func (p *push) updateGeneration(ctx context.Context) error {
+func (p *push) updateGeneration(ctx context.Context, rel Release) error {
 	return p.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
-		known := &snapshot{}
-		if old != nil {
-			at, err := parsePointer(old)
-			if err != nil {
-				return nil, p.wrong(currentPath, err)
-			}
-			if known, err = p.load(ctx, at); err != nil {
-				return nil, err
-			}
+		known, err := p.current(ctx, old)
+		if err != nil {
+			return nil, err
 		}
-		var rows []row
-		for _, it := range p.items {
-			if known.rows.has(it.hint()) {
-				continue // another push was faster
-			}
-			if !p.opts.Replace {
+		if !p.opts.Replace {
+			for _, it := range p.items {
 				if err := p.checkConflict(ctx, known, it); err != nil {
 					return nil, err
 				}
 			}
-			rows = append(rows, row{it.hint(), it.manifest.Size()})
 		}
-		if len(rows) == 0 {
-			return old, nil
+		entries, err := p.merge(ctx, known, rel)
+		if err != nil {
+			return nil, err
 		}
-		return p.makeGeneration(ctx, known.pointer.Sequence+1, known.rows.with(rows))
+		return p.makeGeneration(ctx, known.pointer.Sequence+1, newGeneration(entries))
 	})
 }
 
+// current reads what is the newest generation now; text is that of its pointer, nil if there is none.
+func (p *push) current(ctx context.Context, text []byte) (*snapshot, error) {
+	if text == nil {
+		return emptySnapshot(), nil
+	}
+	held := p.held()
+	at, err := p.pointer(text, held)
+	if err != nil {
+		return nil, err
+	}
+	if at.Generation == held.pointer.Generation {
+		return held, nil
+	}
+	return p.load(ctx, at)
+}
+
+// merge returns what there is with the push's items: in place of what there was to say of their
+// derivations. The statements of all of the release, whoever pushed them, go into one new bundle.
+func (p *push) merge(ctx context.Context, known *snapshot, rel Release) ([]entry, error) {
+	mine := make(map[hint]*pushItem, len(p.items))
+	drvs := make(map[store.DrvID]bool, len(p.items))
+	for _, it := range p.items {
+		mine[it.hint()], drvs[it.Drv] = it, true
+	}
+	said := make(map[hint]store.Statement, len(p.items)+len(p.vouched))
+	for _, it := range append(slices.Clip(p.items), p.vouched...) {
+		said[it.hint()] = it.statement
+	}
+	var entries []entry
+	for _, e := range known.entries() {
+		if !drvs[e.drv] {
+			entries = append(entries, e)
+		}
+	}
+	for h, it := range mine {
+		entries = append(entries, entry{hint: h, size: it.manifest.Size(), metadata: it.metadata})
+	}
+	members, err := p.members(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	var files []smallFile
+	for i := range entries {
+		e := &entries[i]
+		s, ok := said[e.hint]
+		if !ok && !members[e.hint] {
+			continue
+		}
+		if !ok {
+			if s, err = p.bundledStatement(ctx, *e); err != nil || len(s.Envelopes) == 0 {
+				continue // it stays where it is
+			}
+		}
+		files = append(files, smallFile{statementPath(e.hint), s.Encode()})
+		members[e.hint] = true
+	}
+	ref, err := p.uploadBundle(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		if members[entries[i].hint] {
+			entries[i].statements = ref
+		}
+	}
+	return entries, nil
+}
+
+// members returns what the release will be made of: what is pushed, and what others pushed of it.
+func (p *push) members(ctx context.Context, rel Release) (map[hint]bool, error) {
+	before, err := p.Repo.Release(ctx, rel.Name)
+	if err == nil {
+		rel = mergeReleases(before, rel)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	members := make(map[hint]bool, len(rel.Items))
+	for _, it := range rel.Items {
+		members[it.hint()] = true
+	}
+	return members, nil
+}
+
 // makeGeneration writes a generation, durably, and returns the pointer to it.
-func (p *push) makeGeneration(ctx context.Context, sequence int64, rows generation) ([]byte, error) {
-	b := rows.encode()
+func (p *push) makeGeneration(ctx context.Context, sequence int64, g *generation) ([]byte, error) {
+	b := g.encode()
 	at := pointer{Schema: schema, Sequence: sequence, Generation: digest.FromBytes(b).Encoded(), Size: int64(len(b))}
-	if err := p.create(ctx, generationPath(at.Generation), b); err != nil {
+	if err := p.put(ctx, smallFile{generationPath(at.Generation), b}); err != nil {
 		return nil, err
 	}
 	if err := p.to.Flush(ctx); err != nil {
 		return nil, err
 	}
-	return store.CanonicalJSON(at)
+	return at.seal(p.Repo.opts.Key)
 }
 
-// updateRelease points the release's name at its items: they exist.
+// updateRelease points the release's name at its items: they exist. What the release was made of before
+// it had this lock is kept under its own name.
 func (p *push) updateRelease(ctx context.Context, rel Release) error {
-	path := releasePath(rel.Name)
-	return p.to.Update(ctx, path, releaseLimit, func(old []byte) ([]byte, error) {
+	rel.sequence = 1
+	return p.to.Update(ctx, releasePath(rel.Name), releaseLimit, func(old []byte) ([]byte, error) {
 		if old == nil {
-			return rel.encode()
+			return rel.seal(p.Repo.opts.Key)
 		}
-		before, err := parseRelease(old)
+		before, err := p.openRelease(old, rel.Name)
 		if err != nil {
-			return nil, p.wrong(path, err)
+			return nil, err
 		}
-		return mergeReleases(before, rel).encode()
+		next := mergeReleases(before, rel)
+		if next.same(before) {
+			return old, nil
+		}
+		next.sequence = before.sequence + 1
+		if !bytes.Equal(next.Lock, before.Lock) {
+			next.previous = digest.FromBytes(old).Encoded()
+			if err := p.put(ctx, smallFile{historyPath(next.previous), old}); err != nil {
+				return nil, err
+			}
+			if err := p.to.Flush(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return next.seal(p.Repo.opts.Key)
 	})
 }

@@ -54,7 +54,7 @@ func (p *push) text(ctx context.Context, b store.Blob) ([]byte, error) {
 	if b.Size > envelopeLimit {
 		return nil, fmt.Errorf("sign: the text has %d bytes, at most %d are signed", b.Size, int64(envelopeLimit))
 	}
-	content, err := p.content(ctx, b)
+	content, err := p.blob(ctx, b)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rcbops/rpcbuild/store"
@@ -35,45 +34,58 @@ func (r *Repo) fetch(ctx context.Context, id store.ArtifactID, st *store.Store, 
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.opts.Jobs)
-	asked := make(map[store.Blob]bool)
-	for _, e := range m.Entries {
-		if !e.HasContent() || asked[e.Blob()] || st.HasBlob(e.Blob()) {
-			continue
+	for _, b := range published(m) {
+		if !st.HasBlob(b) {
+			g.Go(func() error { return r.fetchBlob(gctx, b, st, tell) })
 		}
-		asked[e.Blob()] = true
-		g.Go(func() error { return r.fetchBlob(ctx, e.Blob(), packed(m, e), st, tell) })
 	}
+	g.Go(func() error { return r.fetchStream(gctx, id, streamed(m), st, tell) })
 	if err := g.Wait(); err != nil {
+		return fmt.Errorf("artifact %s: %w", id.Short(), err)
+	}
+	if err := r.fetchEmpty(ctx, m, st); err != nil {
 		return fmt.Errorf("artifact %s: %w", id.Short(), err)
 	}
 	_, err = st.PutManifest(m)
 	return err
 }
 
-// manifest reads and verifies the manifest of an artifact.
-func (r *Repo) manifest(ctx context.Context, id store.ArtifactID) (m *store.Manifest, err error) {
-	path := manifestPath(id)
-	err = r.transfer(ctx, func() error {
-		b, err := r.read(ctx, path, store.ManifestLimit)
-		if err != nil {
-			return r.missing("artifact "+id.String(), err)
+// fetchEmpty adds the content of empty files, of which nothing is kept.
+func (r *Repo) fetchEmpty(ctx context.Context, m *store.Manifest, st *store.Store) error {
+	for _, e := range m.Entries {
+		if e.HasContent() && e.Size == 0 {
+			return st.PutBlob(ctx, eof{}, e.Blob())
 		}
-		if got := store.HashArtifact(b); got != id {
-			return r.wrong(path, fmt.Errorf("its SHA-256 is %s", got))
-		}
-		if m, err = store.DecodeManifest(b); err != nil {
-			return r.wrong(path, err)
-		}
-		return nil
-	})
-	return m, err
+	}
+	return nil
 }
 
-// fetchBlob brings content into st. Where two artifacts that come at the same time share it, it
-// comes once.
-func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, packed bool, st *store.Store, tell func(int64)) error {
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// manifest reads and verifies the manifest of an artifact.
+func (r *Repo) manifest(ctx context.Context, id store.ArtifactID) (*store.Manifest, error) {
+	path := manifestPath(id)
+	b, err := r.small(ctx, path, store.ManifestLimit, id)
+	if err != nil {
+		return nil, r.missing("artifact "+id.String(), err)
+	}
+	if got := store.HashArtifact(b); got != id {
+		return nil, r.wrong(path, fmt.Errorf("its SHA-256 is %s", got))
+	}
+	m, err := store.DecodeManifest(b)
+	if err != nil {
+		return nil, r.wrong(path, err)
+	}
+	return m, nil
+}
+
+// fetchBlob brings published content into st. Where two artifacts that come at the same time share it,
+// it comes once.
+func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, st *store.Store, tell func(int64)) error {
 	release, err := r.claim(ctx, want)
 	if err != nil {
 		return err
@@ -83,12 +95,12 @@ func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, packed bool, st *
 		return nil
 	}
 	return r.transfer(ctx, func() error {
-		body, path, err := r.openBlob(ctx, want, packed, tell)
+		body, err := r.openBlob(ctx, want, tell)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
-		return r.blame(path, body, st.PutBlob(ctx, body, want))
+		return r.blame(blobPath(want), st.PutBlob(ctx, body, want))
 	})
 }
 
@@ -120,7 +132,7 @@ func (r *Repo) claim(ctx context.Context, b store.Blob) (release func(), err err
 
 // blame says whose fault a failed read of content is: content that is not what its name promised is
 // rpc-repo's.
-func (r *Repo) blame(path string, body *blobReader, err error) error {
+func (r *Repo) blame(path string, err error) error {
 	var digest *store.DigestError
 	switch {
 	case err == nil:
@@ -128,91 +140,33 @@ func (r *Repo) blame(path string, body *blobReader, err error) error {
 	case errors.As(err, &digest):
 		digest.What = r.String() + "/" + path
 		return r.wrong(path, err)
-	case body.damaged():
-		return r.wrong(path, fmt.Errorf("not what zstd compressed: %w", err))
 	default:
 		return fmt.Errorf("%s of rpc-repo %s: %w", path, r, err)
 	}
 }
 
-// openBlob opens content for reading, not verified yet: packed says in which form to look first.
-func (r *Repo) openBlob(ctx context.Context, b store.Blob, packed bool, tell func(int64)) (*blobReader, string, error) {
-	paths := []string{rawPath(b), packedPath(b)}
-	if packed {
-		paths[0], paths[1] = paths[1], paths[0]
+// openBlob opens published content for reading, not verified yet.
+func (r *Repo) openBlob(ctx context.Context, b store.Blob, tell func(int64)) (io.ReadCloser, error) {
+	body, _, err := r.backend.Get(ctx, blobPath(b))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("blob %s in rpc-repo %s: %w", b.Digest.Encoded(), r, store.ErrNotFound)
 	}
-	for _, path := range paths {
-		body, _, err := r.backend.Get(ctx, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, path, err
-		}
-		br, err := newBlobReader(body, path == packedPath(b), tell)
-		return br, path, err
-	}
-	return nil, "", fmt.Errorf("blob %s in rpc-repo %s: %w", b.Digest.Encoded(), r, store.ErrNotFound)
-}
-
-// unpackWindow is the most memory that compressed content may ask for: 4 times what we use.
-const unpackWindow = 32 << 20
-
-// blobReader gives the raw bytes of content that is kept raw or compressed. Whoever reads bounds
-// how much it reads: a few compressed bytes can become endless raw ones.
-type blobReader struct {
-	body    io.ReadCloser
-	tell    func(int64)
-	zstd    *zstd.Decoder // nil: kept raw
-	bodyErr error         // what the backend failed with, if it was the backend
-	rawErr  error         // what the decoder failed with
-}
-
-func newBlobReader(body io.ReadCloser, packed bool, tell func(int64)) (*blobReader, error) {
-	b := &blobReader{body: body, tell: tell}
-	if !packed {
-		return b, nil
-	}
-	d, err := zstd.NewReader(bodyReader{b}, zstd.WithDecoderMaxWindow(unpackWindow), zstd.WithDecoderConcurrency(1))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start zstd: %w", err), body.Close())
+		return nil, err
 	}
-	b.zstd = d
-	return b, nil
+	return &counted{body, tell}, nil
 }
 
-func (b *blobReader) Read(p []byte) (int, error) {
-	if b.zstd == nil {
-		return bodyReader{b}.Read(p)
-	}
-	n, err := b.zstd.Read(p)
-	if err != nil && err != io.EOF {
-		b.rawErr = err
-	}
-	return n, err
+// counted counts what comes over.
+type counted struct {
+	io.ReadCloser
+	tell func(int64)
 }
 
-// damaged reports whether reading ended because the compressed form is wrong, and not because the
-// backend failed.
-func (b *blobReader) damaged() bool { return b.rawErr != nil && b.bodyErr == nil }
-
-func (b *blobReader) Close() error {
-	if b.zstd != nil {
-		b.zstd.Close()
-	}
-	return b.body.Close()
-}
-
-// bodyReader reads what comes over, as it is kept, and counts it.
-type bodyReader struct{ *blobReader }
-
-func (r bodyReader) Read(p []byte) (int, error) {
-	n, err := r.body.Read(p)
-	if n > 0 && r.tell != nil {
-		r.tell(int64(n))
-	}
-	if err != nil && err != io.EOF {
-		r.bodyErr = err
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if n > 0 && c.tell != nil {
+		c.tell(int64(n))
 	}
 	return n, err
 }

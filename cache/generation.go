@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,12 +14,17 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // schema is the version of the files under cache/v1 that carry one.
 const schema = 1
 
-// A pointer is cache/v1/current: which generation is the newest.
+// pointerType is the type of what the envelope cache/v1/current holds.
+const pointerType = "application/vnd.rpcbuild.generation+json"
+
+// A pointer is what cache/v1/current says: which generation is the newest. It is signed by who pushed
+// it.
 type pointer struct {
 	Schema int `json:"schema"`
 	// Sequence counts generations, so that an old pointer can be told from the newest.
@@ -25,6 +32,31 @@ type pointer struct {
 	// Generation is the SHA-256 of the list, in hexadecimal, and Size its length in bytes.
 	Generation string `json:"generation"`
 	Size       int64  `json:"size"`
+}
+
+// openPointer reads an envelope with a pointer, signed by one whom trust knows.
+func openPointer(text []byte, trust *signature.Trust) (pointer, error) {
+	e, err := signature.Open(pointerType, bytes.TrimSuffix(text, []byte("\n")))
+	if err != nil {
+		return pointer{}, fmt.Errorf("parse pointer: %w", err)
+	}
+	if err := trust.CheckOne(e); err != nil {
+		return pointer{}, err
+	}
+	return parsePointer(e.Payload)
+}
+
+// seal returns the pointer in an envelope that key signed.
+func (p pointer) seal(key *signature.Key) ([]byte, error) {
+	payload, err := store.CanonicalJSON(p)
+	if err != nil {
+		return nil, err
+	}
+	e, err := signature.Seal(pointerType, payload, key)
+	if err != nil {
+		return nil, err
+	}
+	return append(e.Text, '\n'), nil
 }
 
 func parsePointer(b []byte) (pointer, error) {
@@ -51,42 +83,57 @@ type hint struct {
 	artifact store.ArtifactID
 }
 
+// noBundle says that no bundle has what a row speaks of.
+const noBundle = -1
+
 // A row is one line of a generation.
 type row struct {
 	hint
 	size int64 // of the artifact's content, in bytes
+	// statements and metadata are the bundles that hold the statement, and the manifest, derivation and
+	// content list: places in the generation's list, or noBundle.
+	statements, metadata int
 }
 
 func (r row) compare(o row) int {
 	return cmp.Or(strings.Compare(r.drv.String(), o.drv.String()), strings.Compare(r.artifact.String(), o.artifact.String()))
 }
 
-// A generation is all that rpc-repo holds at one time: rows sorted by derivation and artifact. It is
-// never changed.
-type generation []row
+// A generation is all that rpc-repo holds at one time. It is never changed.
+type generation struct {
+	bundles []bundleRef
+	rows    []row // sorted by derivation and artifact
+}
 
-// parseGeneration reads the text form: one "drv artifact size" a line, sorted. Any other form is
-// refused.
-func parseGeneration(b []byte) (generation, error) {
-	g := make(generation, 0, bytes.Count(b, []byte("\n")))
+// bundleWord begins the lines of bundles, which come before the rows.
+const bundleWord = "bundle "
+
+// parseGeneration reads the text form: "bundle sha256 size" for each bundle, then, sorted, "drv artifact
+// size statements metadata", where the last two are numbers of bundles from 0 on, or "-". Any other
+// form is refused.
+func parseGeneration(b []byte) (*generation, error) {
+	g := &generation{rows: make([]row, 0, bytes.Count(b, []byte("\n")))}
 	before := ""
-	for len(b) > 0 {
+	for n := 1; len(b) > 0; n++ {
 		end := bytes.IndexByte(b, '\n')
 		if end < 0 {
-			return nil, fmt.Errorf("parse generation: line %d has no end", len(g)+1)
+			return nil, fmt.Errorf("parse generation: line %d has no end", n)
 		}
 		line := string(b[:end])
 		b = b[end+1:]
-		r, err := parseRow(line)
+		var err error
+		if rest, ok := strings.CutPrefix(line, bundleWord); ok && len(g.rows) == 0 {
+			err = g.parseBundle(rest)
+		} else if err = g.parseRow(line); err == nil {
+			key := line[:rowKey]
+			if key <= before {
+				err = errors.New("not in order")
+			}
+			before = key
+		}
 		if err != nil {
-			return nil, fmt.Errorf("parse generation: line %d: %w", len(g)+1, err)
+			return nil, fmt.Errorf("parse generation: line %d: %w", n, err)
 		}
-		key := line[:rowKey]
-		if key <= before {
-			return nil, fmt.Errorf("parse generation: line %d is not in order", len(g)+1)
-		}
-		before = key
-		g = append(g, r)
 	}
 	return g, nil
 }
@@ -94,63 +141,150 @@ func parseGeneration(b []byte) (generation, error) {
 // rowKey is the length of the part of a line that it is sorted by.
 const rowKey = 64 + 1 + 64
 
-func parseRow(line string) (row, error) {
-	var r row
-	fields := strings.Split(line, " ")
-	if len(fields) != 3 {
-		return r, fmt.Errorf("%q: want a derivation, an artifact and a size", line)
+func (g *generation) parseBundle(text string) error {
+	sha256, size, _ := strings.Cut(text, " ")
+	n, err := parseCount(size, bundlePacked)
+	if err != nil {
+		return err
 	}
-	var err error
-	if r.drv, err = store.ParseDrvID(fields[0]); err != nil {
-		return r, err
+	ref, err := store.ParseBlob(sha256, n)
+	if err != nil {
+		return err
 	}
-	if r.artifact, err = store.ParseArtifactID(fields[1]); err != nil {
-		return r, err
-	}
-	r.size, err = strconv.ParseInt(fields[2], 10, 64)
-	if err != nil || r.size < 0 || strconv.FormatInt(r.size, 10) != fields[2] {
-		return r, fmt.Errorf("size %q: want a plain number", fields[2])
-	}
-	return r, nil
+	g.bundles = append(g.bundles, ref)
+	return nil
 }
 
-func (g generation) encode() []byte {
+func (g *generation) parseRow(line string) error {
+	fields := strings.Split(line, " ")
+	if len(fields) != 5 {
+		return fmt.Errorf("%q: want a derivation, an artifact, a size and two bundles", line)
+	}
+	var r row
+	var err error
+	if r.drv, err = store.ParseDrvID(fields[0]); err != nil {
+		return err
+	}
+	if r.artifact, err = store.ParseArtifactID(fields[1]); err != nil {
+		return err
+	}
+	if r.size, err = parseCount(fields[2], math.MaxInt64); err != nil {
+		return err
+	}
+	if r.statements, err = g.parsePlace(fields[3]); err != nil {
+		return err
+	}
+	if r.metadata, err = g.parsePlace(fields[4]); err != nil {
+		return err
+	}
+	g.rows = append(g.rows, r)
+	return nil
+}
+
+func (g *generation) parsePlace(text string) (int, error) {
+	if text == "-" {
+		return noBundle, nil
+	}
+	n, err := parseCount(text, int64(len(g.bundles)-1))
+	return int(n), err
+}
+
+func parseCount(text string, most int64) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > most || strconv.FormatInt(n, 10) != text {
+		return 0, fmt.Errorf("%q: want a plain number of at most %d", text, most)
+	}
+	return n, nil
+}
+
+func (g *generation) encode() []byte {
 	var b bytes.Buffer
-	for _, r := range g {
-		fmt.Fprintf(&b, "%s %s %d\n", r.drv, r.artifact, r.size)
+	for _, ref := range g.bundles {
+		fmt.Fprintf(&b, "%s%s %d\n", bundleWord, ref.Digest.Encoded(), ref.Size)
+	}
+	place := func(n int) string {
+		if n == noBundle {
+			return "-"
+		}
+		return strconv.Itoa(n)
+	}
+	for _, r := range g.rows {
+		fmt.Fprintf(&b, "%s %s %d %s %s\n", r.drv, r.artifact, r.size, place(r.statements), place(r.metadata))
 	}
 	return b.Bytes()
 }
 
 // of returns the rows of a derivation.
-func (g generation) of(drv store.DrvID) []row {
-	from, _ := slices.BinarySearchFunc(g, drv.String(), func(r row, want string) int {
+func (g *generation) of(drv store.DrvID) []row {
+	from, _ := slices.BinarySearchFunc(g.rows, drv.String(), func(r row, want string) int {
 		return strings.Compare(r.drv.String(), want)
 	})
 	to := from
-	for to < len(g) && g[to].drv == drv {
+	for to < len(g.rows) && g.rows[to].drv == drv {
 		to++
 	}
-	return g[from:to]
+	return g.rows[from:to]
 }
 
-func (g generation) has(h hint) bool {
+func (g *generation) has(h hint) bool {
 	return slices.ContainsFunc(g.of(h.drv), func(r row) bool { return r.hint == h })
 }
 
-// with returns the generation that holds rows, too, in place of what it says of their derivations.
-func (g generation) with(rows []row) generation {
-	changed := make(map[store.DrvID]bool, len(rows))
-	for _, r := range rows {
-		changed[r.drv] = true
+// An entry is a row with its bundles themselves; the zero bundle is none.
+type entry struct {
+	hint
+	size                 int64
+	statements, metadata bundleRef
+}
+
+// entry returns what r, a row of g, says.
+func (g *generation) entry(r row) entry {
+	e := entry{hint: r.hint, size: r.size}
+	if r.statements != noBundle {
+		e.statements = g.bundles[r.statements]
 	}
-	next := make(generation, 0, len(g)+len(rows))
-	for _, r := range g {
-		if !changed[r.drv] {
-			next = append(next, r)
+	if r.metadata != noBundle {
+		e.metadata = g.bundles[r.metadata]
+	}
+	return e
+}
+
+// find returns what g says of h, or what one has to go by who knows no more.
+func (g *generation) find(h hint) entry {
+	for _, r := range g.of(h.drv) {
+		if r.hint == h {
+			return g.entry(r)
 		}
 	}
-	next = append(next, rows...)
-	slices.SortFunc(next, row.compare)
-	return slices.CompactFunc(next, func(a, b row) bool { return a.hint == b.hint })
+	return entry{hint: h}
+}
+
+// entries returns all that g says.
+func (g *generation) entries() []entry {
+	list := make([]entry, len(g.rows))
+	for i, r := range g.rows {
+		list[i] = g.entry(r)
+	}
+	return list
+}
+
+// newGeneration returns the generation that says what the entries say. Each derivation and artifact may
+// be named once. Bundles that nobody names are not in it.
+func newGeneration(entries []entry) *generation {
+	g := &generation{}
+	places := map[bundleRef]int{{}: noBundle}
+	place := func(ref bundleRef) int {
+		n, ok := places[ref]
+		if !ok {
+			n = len(g.bundles)
+			places[ref] = n
+			g.bundles = append(g.bundles, ref)
+		}
+		return n
+	}
+	for _, e := range entries {
+		g.rows = append(g.rows, row{e.hint, e.size, place(e.statements), place(e.metadata)})
+	}
+	slices.SortFunc(g.rows, row.compare)
+	return g
 }

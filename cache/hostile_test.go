@@ -1,6 +1,8 @@
 package cache_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // What a repo holds that is not what its name promises is refused, and nothing of it is in the store.
@@ -36,26 +39,32 @@ func TestWrongFiles(t *testing.T) {
 		glob   string
 		change func(string) string
 	}{
-		"flipped content":      {"blob/????????????????????????????????????????????????????????????????", flip},
-		"truncated content":    {"blob/????????????????????????????????????????????????????????????????", cut},
-		"flipped compressed":   {"blob/*.zst", flip},
-		"truncated compressed": {"blob/*.zst", cut},
-		"bomb":                 {"blob/*.zst", func(string) string { return bomb }},
-		"flipped manifest":     {"artifact/*", flip},
-		"not a manifest":       {"artifact/*", func(string) string { return "{}" }},
-		"flipped derivation":   {"derivation/*", flip},
-		"flipped statement":    {"realisation/*/*", flip},
-		"long statement":       {"realisation/*/*", func(b string) string { return b + strings.Repeat(" ", 1<<20) }},
-		"flipped generation":   {"generation/*", flip},
-		"long generation":      {"generation/*", func(b string) string { return b + b }},
-		"pointer elsewhere":    {"current", func(string) string { return `{"schema":1,"sequence":9,"generation":"../../../etc/passwd","size":9}` }},
-		"newer schema":         {"current", func(b string) string { return strings.Replace(b, `"schema":1`, `"schema":2`, 1) }},
-		"another release":      {"release/*", func(b string) string { return strings.Replace(b, "r1.0.0", "r2.0.0", 1) }},
+		"flipped content":    {"blob/*", flip},
+		"truncated content":  {"blob/*", cut},
+		"flipped chunk":      {"chunk/*", flip},
+		"truncated chunk":    {"chunk/*", cut},
+		"bomb":               {"chunk/*", func(string) string { return bomb }},
+		"flipped bundle":     {"bundle/*", flip},
+		"bomb of a bundle":   {"bundle/*", func(string) string { return bomb }},
+		"flipped manifest":   {"artifact/*", flip},
+		"not a manifest":     {"artifact/*", func(string) string { return "{}" }},
+		"flipped derivation": {"derivation/*", flip},
+		"flipped statement":  {"realisation/*/*", flip},
+		"long statement":     {"realisation/*/*", func(b string) string { return b + strings.Repeat(" ", 1<<20) }},
+		"flipped generation": {"generation/*", flip},
+		"long generation":    {"generation/*", func(b string) string { return b + b }},
+		"pointer elsewhere":  {"current", reseal(t, func(string) string { return `{"schema":1,"sequence":9,"generation":"../../../etc/passwd","size":9}` })},
+		"newer schema":       {"current", reseal(t, func(b string) string { return strings.Replace(b, `"schema":1`, `"schema":2`, 1) })},
+		"another release":    {"release/*", reseal(t, func(b string) string { return strings.Replace(b, "r1.0.0", "r2.0.0", 1) })},
+		"not an envelope":    {"current", func(string) string { return `{"schema":1,"sequence":9,"generation":"","size":9}` }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, st, to := t.TempDir(), openStore(t), openStore(t)
 			rel := sample(t, st)
 			push(t, openRepo(t, dir, cache.Options{}), st, rel, cache.PushOptions{})
+			if !strings.HasPrefix(c.glob, "bundle/") { // else what a bundle holds is not read by itself
+				os.RemoveAll(filepath.Join(dir, "cache/v1/bundle"))
+			}
 			changed := change(t, filepath.Join(dir, "cache/v1", c.glob), c.change)
 			for _, url := range []string{dir, serve(t, dir)} {
 				r := openRepo(t, url, cache.Options{})
@@ -76,6 +85,25 @@ func TestWrongFiles(t *testing.T) {
 			}
 			t.Logf("%d files were changed", changed)
 		})
+	}
+}
+
+// reseal returns a function that changes what an envelope holds.
+func reseal(t *testing.T, change func(string) string) func(string) string {
+	return func(text string) string {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			t.Fatal(err)
+		}
+		payload, err := base64.StdEncoding.DecodeString(e["payload"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := signature.Seal(e["payloadType"].(string), []byte(change(string(payload))), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(sealed.Text) + "\n"
 	}
 }
 
@@ -128,7 +156,7 @@ func TestEndlessBodies(t *testing.T) {
 	rel := sample(t, st)
 	push(t, openRepo(t, dir, cache.Options{}), st, rel, cache.PushOptions{})
 	files := http.FileServer(http.Dir(dir))
-	for _, part := range []string{"/current", "/generation/", "/realisation/", "/blob/", "/release/"} {
+	for _, part := range []string{"/current", "/generation/", "/bundle/", "/chunk/", "/release/"} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !strings.Contains(r.URL.Path, part) {
 				files.ServeHTTP(w, r)
@@ -163,7 +191,7 @@ func TestCheckDeep(t *testing.T) {
 		"lost index":   {"meta/1.0/index-system", os.Remove, 2, cache.Missing},
 		"lost line":    {"meta/1.0/index-system", func(n string) error { return os.Truncate(n, 5) }, 2, cache.Wrong},
 		"other list":   {"os-releases/r1.0.0/MANIFEST.in", func(n string) error { return errors.Join(os.Remove(n), os.WriteFile(n, []byte("x"), 0o644)) }, 3, cache.Wrong},
-		"lost content": {"cache/v1/blob/*.zst", os.Remove, 1, cache.Missing},
+		"lost content": {"cache/v1/chunk/*", os.Remove, 1, cache.Missing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, st := t.TempDir(), openStore(t)

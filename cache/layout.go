@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -24,56 +26,27 @@ func generationPath(id string) string         { return root + "generation/" + id
 func manifestPath(id store.ArtifactID) string { return root + "artifact/" + id.String() }
 func derivationPath(drv store.DrvID) string   { return root + "derivation/" + drv.String() }
 func releasePath(name string) string          { return root + "release/" + name }
+func historyPath(sha256 string) string        { return root + "history/" + sha256 }
 func indexPath(file string) string            { return root + "index/" + file }
-func rawPath(b store.Blob) string             { return root + "blob/" + b.Digest.Encoded() }
-func packedPath(b store.Blob) string          { return rawPath(b) + ".zst" }
+func contentPath(id store.ArtifactID) string  { return root + "content/" + id.String() }
+func blobPath(b store.Blob) string            { return root + "blob/" + b.Digest.Encoded() }
+func chunkPath(d digest.Digest) string        { return root + "chunk/" + d.Encoded() }
 func statementPath(h hint) string {
 	return root + "realisation/" + h.drv.String() + "/" + h.artifact.String()
 }
 
 // The largest files that are read whole, in bytes. Manifests have [store.ManifestLimit].
 const (
-	pointerLimit    = 4 << 10
-	generationLimit = 1 << 30 // 7 million lines
-	statementLimit  = 64 << 10
+	pointerLimit    = 64 << 10
+	generationLimit = 1 << 30   // 7 million rows
+	contentLimit    = 256 << 20 // 3 million chunks
+	statementLimit  = 256 << 10
 	derivationLimit = 16 << 20
 	releaseLimit    = 256 << 20
 	indexLimit      = 64 << 20
 	envelopeLimit   = 64 << 20
 	keyLimit        = 1 << 20
 )
-
-// packLimit is the size in bytes from which content is worth compressing: below it, a file takes
-// one block of the disk and one packet of the network anyway.
-const packLimit = 16 << 10
-
-// packedNames end the names of files that are compressed already.
-var packedNames = []string{
-	".7z", ".bz2", ".deb", ".gz", ".jar", ".jpg", ".lz4", ".png", ".tgz", ".udeb", ".whl", ".xz", ".zip", ".zst",
-}
-
-// packed reports whether the content of an artifact's file is kept compressed. It follows from the
-// manifest alone, so that a reader need not ask: content that is large, is not published at a
-// consumer's path, and does not look compressed already.
-//
-// Another artifact may publish the same content, or call it otherwise; then it is kept the other
-// way, and a reader that does not find one form asks for the other.
-func packed(m *store.Manifest, e store.Entry) bool {
-	if e.Size < packLimit {
-		return false
-	}
-	for _, p := range m.Publish {
-		if p.File == e.Path {
-			return false
-		}
-	}
-	for _, suffix := range packedNames {
-		if strings.HasSuffix(e.Path, suffix) {
-			return false
-		}
-	}
-	return true
-}
 
 // checkPublished refuses names under the web root that are not a consumer's to have.
 func checkPublished(name string) error {

@@ -11,12 +11,14 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// Lookup returns, for each derivation, the statements that rpc-repo has of it. What the generation
-// read last does not know is looked for in the newest: a miss is never remembered.
+// Lookup returns, for each derivation, the statements that rpc-repo has of it, as far as they are
+// trusted: one that is not is an error that wraps a [*signature.UntrustedError]. What the generation
+// read last does not know is looked for in the newest: a miss is never remembered. Statements of one
+// push come in one request.
 func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID][]store.Statement, error) {
 	known := r.held()
 	for _, drv := range drvs {
-		if len(known.rows.of(drv)) == 0 {
+		if len(known.of(drv)) == 0 {
 			var err error
 			if known, err = r.newest(ctx); err != nil {
 				return nil, err
@@ -27,14 +29,12 @@ func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID]
 	lists := make([][]store.Statement, len(drvs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, drv := range drvs {
-		rows := known.rows.of(drv)
-		if len(rows) == 0 {
-			continue
+		if rows := known.of(drv); len(rows) > 0 {
+			g.Go(func() (err error) {
+				lists[i], err = r.statementsOf(ctx, known, rows)
+				return err
+			})
 		}
-		g.Go(func() (err error) {
-			lists[i], err = r.statementsOf(ctx, rows)
-			return err
-		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -50,10 +50,10 @@ func (r *Repo) Lookup(ctx context.Context, drvs []store.DrvID) (map[store.DrvID]
 
 // statementsOf reads the statements that rows promise. One that is not there is no error: a list is
 // a hint.
-func (r *Repo) statementsOf(ctx context.Context, rows []row) ([]store.Statement, error) {
+func (r *Repo) statementsOf(ctx context.Context, known *snapshot, rows []row) ([]store.Statement, error) {
 	var list []store.Statement
 	for _, row := range rows {
-		s, err := r.statement(ctx, row.hint)
+		s, err := r.statement(ctx, known.entry(row))
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -65,16 +65,61 @@ func (r *Repo) statementsOf(ctx context.Context, rows []row) ([]store.Statement,
 	return list, nil
 }
 
-// statement returns the statement that h.drv gave h.artifact, or [store.ErrNotFound].
-func (r *Repo) statement(ctx context.Context, h hint) (store.Statement, error) {
+// statement returns the trusted statement that e speaks of, or [store.ErrNotFound].
+func (r *Repo) statement(ctx context.Context, e entry) (store.Statement, error) {
 	r.mu.Lock()
-	s, ok := r.statements[h]
+	s, ok := r.statements[e.hint]
 	r.mu.Unlock()
 	if ok {
 		return s, nil
 	}
+	s, err := r.bundledStatement(ctx, e)
+	if err != nil {
+		return s, err
+	}
+	// Since the bundle was made, others may have signed, too.
+	if len(s.Envelopes) == 0 || r.opts.Trust.Check(s.Envelopes...) != nil {
+		if s, err = r.ownStatement(ctx, e.hint); err != nil {
+			return s, err
+		}
+		if err := r.opts.Trust.Check(s.Envelopes...); err != nil {
+			return s, r.wrong(statementPath(e.hint), err)
+		}
+	}
+	r.mu.Lock()
+	r.statements[e.hint] = s
+	r.mu.Unlock()
+	return s, nil
+}
+
+// bundledStatement returns the statement in e's bundle, or one without envelopes if that does not have
+// it.
+func (r *Repo) bundledStatement(ctx context.Context, e entry) (store.Statement, error) {
+	if e.statements == (bundleRef{}) {
+		return store.Statement{}, nil
+	}
+	b, err := r.bundle(ctx, e.statements, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.Statement{}, nil
+	}
+	if err != nil {
+		return store.Statement{}, err
+	}
+	content, ok := b[statementPath(e.hint)]
+	if !ok {
+		return store.Statement{}, nil
+	}
+	s, err := parseStatement(content, e.hint)
+	if err != nil {
+		return s, r.wrong(bundlePath(e.statements), err)
+	}
+	return s, nil
+}
+
+// ownStatement reads the statement's own file, which has all there is.
+func (r *Repo) ownStatement(ctx context.Context, h hint) (s store.Statement, err error) {
 	path := statementPath(h)
-	err := r.transfer(ctx, func() error {
+	err = r.transfer(ctx, func() error {
 		b, err := r.read(ctx, path, statementLimit)
 		if err != nil {
 			return r.missing("statement of derivation "+h.drv.String(), err)
@@ -84,13 +129,7 @@ func (r *Repo) statement(ctx context.Context, h hint) (store.Statement, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return s, err
-	}
-	r.mu.Lock()
-	r.statements[h] = s
-	r.mu.Unlock()
-	return s, nil
+	return s, err
 }
 
 // parseStatement reads a statement and refuses one about something else.
@@ -102,17 +141,18 @@ func parseStatement(b []byte, about hint) (store.Statement, error) {
 	return s, err
 }
 
-// derivation returns the canonical encoding of a derivation, or nil if rpc-repo does not have it.
-func (r *Repo) derivation(ctx context.Context, drv store.DrvID) ([]byte, error) {
-	path := derivationPath(drv)
-	b, err := r.read(ctx, path, derivationLimit)
+// derivation returns the canonical encoding of the derivation that gave an artifact, or nil if rpc-repo
+// does not have it.
+func (r *Repo) derivation(ctx context.Context, h hint) ([]byte, error) {
+	path := derivationPath(h.drv)
+	b, err := r.small(ctx, path, derivationLimit, h.artifact)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if got := store.HashDrv(b); got != drv {
+	if got := store.HashDrv(b); got != h.drv {
 		return nil, r.wrong(path, fmt.Errorf("its SHA-256 is %s", got))
 	}
 	return b, nil

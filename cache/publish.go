@@ -89,7 +89,7 @@ func (p *push) publish(ctx context.Context, it *pushItem, pub store.Publication)
 		return p.to.Symlink(ctx, pub.Path, pub.Link, p.opts.Replace)
 	}
 	e, _ := it.manifest.Lookup(pub.File) // a manifest that publishes what it lacks does not decode
-	if err := p.to.Link(ctx, pub.Path, rawPath(e.Blob()), p.opts.Replace); err != nil {
+	if err := p.to.Link(ctx, pub.Path, blobPath(e.Blob()), p.opts.Replace); err != nil {
 		return err
 	}
 	if pub.Sign != "" {

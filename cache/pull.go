@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,9 @@ func (r *Repo) Pull(ctx context.Context, st *store.Store, rel Release, progress 
 			progress(total)
 		}
 	}
+	if err := r.readBundles(ctx, rel.Items); err != nil {
+		return PullStats{}, err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.opts.Jobs)
 	for _, it := range rel.Items {
@@ -59,6 +63,27 @@ func (r *Repo) Pull(ctx context.Context, st *store.Store, rel Release, progress 
 	return PullStats{Artifacts: artifacts, Present: present, Bytes: bytes.Load()}, err
 }
 
+// readBundles reads the bundles that speak of the items: a few requests that save one for each small
+// file. What is pulled need not be in the newest generation, which may be of a moment before.
+func (r *Repo) readBundles(ctx context.Context, items []Item) error {
+	known, err := r.newest(ctx)
+	if err != nil {
+		return err
+	}
+	asked := make(map[bundleRef]bool)
+	for _, it := range items {
+		ref := known.find(it.hint()).metadata
+		if ref == (bundleRef{}) || asked[ref] {
+			continue
+		}
+		asked[ref] = true
+		if _, err := r.bundle(ctx, ref, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content bool, tell func(int64)) error {
 	if content {
 		if err := r.fetch(ctx, it.Artifact, st, tell); err != nil {
@@ -66,7 +91,7 @@ func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content b
 		}
 	}
 	if _, err := st.Derivation(it.Drv); errors.Is(err, store.ErrNotFound) {
-		b, err := r.derivation(ctx, it.Drv)
+		b, err := r.derivation(ctx, it.hint())
 		if err != nil {
 			return err
 		}
@@ -79,7 +104,7 @@ func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content b
 	if _, err := st.Realisation(it.Drv, it.Artifact); !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	s, err := r.statement(ctx, it.hint())
+	s, err := r.statement(ctx, r.held().find(it.hint()))
 	if err != nil {
 		return err
 	}

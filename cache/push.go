@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -51,7 +53,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 	if !ok {
 		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
 	}
-	p := &push{Repo: r, to: w, store: st, opts: opts}
+	p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs)}
 	if err := p.run(ctx, rel); err != nil {
 		return p.stats(), fmt.Errorf("push release %s: %w", rel.Name, err)
 	}
@@ -65,7 +67,11 @@ type push struct {
 	store   *store.Store
 	opts    PushOptions
 	items   []*pushItem // those that rpc-repo lacks
+	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
+
+	chunks     sync.Map      // digests of chunks that are there, or on their way
+	chunkSlots chan struct{} // one a chunk in memory
 
 	files, bytes atomic.Int64
 }
@@ -75,7 +81,9 @@ type pushItem struct {
 	Item
 	manifest   *store.Manifest
 	statement  store.Statement
-	derivation []byte // nil: not known here
+	derivation []byte  // nil: not known here
+	content    content // how its stream is cut
+	metadata   bundleRef
 }
 
 func (p *push) stats() PushStats {
@@ -97,12 +105,19 @@ func (p *push) run(ctx context.Context, rel Release) error {
 			p.uploadManifests, p.to.Flush,
 			p.uploadStatements, p.to.Flush,
 			p.updateIndexes,
-			p.updateGeneration, p.to.Flush,
 		}
 		for _, step := range steps {
 			if err := step(ctx); err != nil {
 				return err
 			}
+		}
+	}
+	if err := p.vouch(ctx); err != nil {
+		return err
+	}
+	if len(p.items)+len(p.vouched) > 0 {
+		if err := p.updateGeneration(ctx, rel); err != nil {
+			return err
 		}
 	}
 	if err := p.updateRelease(ctx, rel); err != nil {
@@ -119,12 +134,43 @@ func (p *push) choose(ctx context.Context, items []Item) error {
 	}
 	chosen := make(map[store.DrvID]bool)
 	for _, it := range items {
-		if known.rows.has(it.hint()) {
+		if known.has(it.hint()) {
 			p.present++
+			if err := p.compareStatement(ctx, known, it); err != nil {
+				return err
+			}
 		} else if !chosen[it.Drv] {
 			chosen[it.Drv] = true
 			p.items = append(p.items, &pushItem{Item: it})
 		}
+	}
+	return nil
+}
+
+// compareStatement notes an item that this machine's key signed and that rpc-repo does not know it has
+// signed: another builder came to the same.
+func (p *push) compareStatement(ctx context.Context, known *snapshot, it Item) error {
+	if p.Repo.opts.Key == nil {
+		return nil
+	}
+	mine, err := p.store.Statement(it.Drv, it.Artifact)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !mine.SignedBy(p.Repo.opts.Key.Public()) {
+		return nil
+	}
+	rows := known.of(it.Drv)
+	i := slices.IndexFunc(rows, func(r row) bool { return r.hint == it.hint() })
+	theirs, err := p.bundledStatement(ctx, known.entry(rows[i]))
+	if err != nil {
+		return err
+	}
+	if _, more := theirs.With(mine); more {
+		p.vouched = append(p.vouched, &pushItem{Item: it, statement: mine})
 	}
 	return nil
 }
@@ -135,7 +181,7 @@ func (p *push) describe(ctx context.Context) error {
 	return p.each(ctx, func(ctx context.Context, it *pushItem) (err error) {
 		it.statement, err = p.store.Statement(it.Drv, it.Artifact)
 		if errors.Is(err, store.ErrNotFound) {
-			it.statement, err = p.statement(ctx, it.hint())
+			it.statement, err = p.statement(ctx, entry{hint: it.hint()})
 		}
 		if err != nil {
 			return err
@@ -209,11 +255,11 @@ func (p *push) check(ctx context.Context) error {
 
 // checkConflict refuses an item whose derivation gave another artifact in a generation.
 func (p *push) checkConflict(ctx context.Context, known *snapshot, it *pushItem) error {
-	for _, row := range known.rows.of(it.Drv) {
+	for _, row := range known.of(it.Drv) {
 		if row.artifact == it.Artifact {
 			continue
 		}
-		first, err := p.statement(ctx, row.hint)
+		first, err := p.statement(ctx, known.entry(row))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/store"
@@ -37,7 +38,7 @@ func TestPushAndPull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(rel, got, cmp.Comparer(func(a, b cache.Item) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(rel, got, cmpopts.IgnoreUnexported(rel), cmp.Comparer(func(a, b cache.Item) bool { return a == b })); diff != "" {
 			t.Errorf("release: %s", diff)
 		}
 		pulled, err := from.Pull(t.Context(), to, got, nil)

@@ -5,17 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/rcbops/rpcbuild/store"
 )
 
 // A snapshot is rpc-repo's newest generation at one time. It is never changed.
 type snapshot struct {
+	*generation
 	pointer pointer // zero: nothing was ever pushed
-	rows    generation
+	tag     string  // the pointer's, of the backend
+
+	index      sync.Once
+	byArtifact map[store.ArtifactID]int // a row of each artifact
+}
+
+// metadata returns the bundle that holds what there is to say of an artifact.
+func (s *snapshot) metadata(id store.ArtifactID) (bundleRef, bool) {
+	s.index.Do(func() {
+		s.byArtifact = make(map[store.ArtifactID]int, len(s.rows))
+		for i, r := range s.rows {
+			if r.metadata != noBundle {
+				s.byArtifact[r.artifact] = i
+			}
+		}
+	})
+	i, ok := s.byArtifact[id]
+	if !ok {
+		return bundleRef{}, false
+	}
+	return s.bundles[s.rows[i].metadata], true
 }
 
 // reader reads the newest generation, at most once at a time.
@@ -65,51 +86,72 @@ func (r *Repo) held() *snapshot {
 	r.generations.mu.Lock()
 	defer r.generations.mu.Unlock()
 	if r.generations.held == nil {
-		return &snapshot{}
+		return emptySnapshot()
 	}
 	return r.generations.held
 }
 
+func emptySnapshot() *snapshot { return &snapshot{generation: &generation{}} }
+
+// readNewest asks whether there is a newer generation than held, or than the one that is kept in the
+// folder of what is known. What is older than that is refused: somebody plays an old pointer again.
 func (r *Repo) readNewest(ctx context.Context, held *snapshot) (*snapshot, error) {
-	b, err := r.read(ctx, currentPath, pointerLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &snapshot{}, nil
+	if held == nil {
+		held = r.keptSnapshot()
 	}
+	body, tag, err := r.backend.GetChanged(ctx, currentPath, held.tag)
+	switch {
+	case errors.Is(err, ErrNotChanged):
+		return held, nil
+	case errors.Is(err, fs.ErrNotExist) && held.pointer.Sequence == 0:
+		return emptySnapshot(), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, r.wrong(currentPath, fmt.Errorf("it is missing, and was there before (%s)", r.forgetHint()))
+	case err != nil:
+		return nil, err
+	}
+	text, err := r.readAll(body, currentPath, pointerLimit)
 	if err != nil {
 		return nil, err
 	}
-	p, err := parsePointer(b)
+	p, err := r.pointer(text, held)
 	if err != nil {
-		return nil, r.wrong(currentPath, err)
+		return nil, err
 	}
-	if held != nil && held.pointer.Generation == p.Generation {
-		return &snapshot{p, held.rows}, nil
+	s := &snapshot{generation: held.generation, pointer: p, tag: tag}
+	if p.Generation != held.pointer.Generation {
+		if s, err = r.load(ctx, p); err != nil {
+			return nil, err
+		}
+		s.tag = tag
 	}
-	return r.load(ctx, p)
+	r.keepSnapshot(s, text)
+	return s, nil
+}
+
+// pointer reads a pointer that must not be older than what is held.
+func (r *Repo) pointer(text []byte, held *snapshot) (pointer, error) {
+	p, err := openPointer(text, r.opts.Trust)
+	switch before := held.pointer; {
+	case err != nil:
+		return p, r.wrong(currentPath, err)
+	case p.Sequence < before.Sequence:
+		return p, r.wrong(currentPath, fmt.Errorf("it is generation %d, and was %d before: an old one is played again (%s)", p.Sequence, before.Sequence, r.forgetHint()))
+	case p.Sequence == before.Sequence && before.Generation != "" && p.Generation != before.Generation:
+		return p, r.wrong(currentPath, fmt.Errorf("it is another generation %d than before (%s)", p.Sequence, r.forgetHint()))
+	}
+	return p, nil
+}
+
+func (r *Repo) forgetHint() string {
+	if dir := r.kept(); dir != "" {
+		return "if rpc-repo was restored from a copy, remove " + dir
+	}
+	return "if rpc-repo was restored from a copy, start again"
 }
 
 // load returns the generation that p names.
 func (r *Repo) load(ctx context.Context, p pointer) (*snapshot, error) {
-	b, err := r.generation(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := parseGeneration(b)
-	if err != nil {
-		return nil, r.wrong(generationPath(p.Generation), err)
-	}
-	return &snapshot{p, rows}, nil
-}
-
-// generation returns the verified text of a generation, from the folder of the last one if it is
-// that.
-func (r *Repo) generation(ctx context.Context, p pointer) ([]byte, error) {
-	kept := r.keptGeneration()
-	if kept != "" {
-		if b, err := os.ReadFile(kept); err == nil && digest.FromBytes(b).Encoded() == p.Generation {
-			return b, nil
-		}
-	}
 	path := generationPath(p.Generation)
 	b, err := r.read(ctx, path, p.Size)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,35 +163,9 @@ func (r *Repo) generation(ctx context.Context, p pointer) ([]byte, error) {
 	if got := digest.FromBytes(b).Encoded(); got != p.Generation {
 		return nil, r.wrong(path, fmt.Errorf("its SHA-256 is %s", got))
 	}
-	if kept != "" {
-		keep(kept, b)
-	}
-	return b, nil
-}
-
-// keptGeneration returns the name of this repo's generation in the folder of [Options].Dir.
-func (r *Repo) keptGeneration() string {
-	if r.opts.Dir == "" {
-		return ""
-	}
-	return filepath.Join(r.opts.Dir, digest.FromString(r.String()).Encoded())
-}
-
-// keep writes a copy that only saves time: an error costs a request next time, and a torn file is
-// found out by its digest.
-func keep(name string, b []byte) {
-	if os.MkdirAll(filepath.Dir(name), 0o755) != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".new")
+	g, err := parseGeneration(b)
 	if err != nil {
-		return
+		return nil, r.wrong(path, err)
 	}
-	_, err = f.Write(b)
-	if errors.Join(err, f.Close()) == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
+	return &snapshot{generation: g, pointer: p}, nil
 }

@@ -5,8 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // A Release is what cache/v1/release/<name> says: what a release is made of.
@@ -18,6 +23,9 @@ type Release struct {
 	// Items are its artifacts. [Repo.Push] publishes them in this order, so each comes after what
 	// it speaks of, such as a list of wheels after the wheels.
 	Items []Item
+
+	sequence int64  // counts what was published under the name, so that an old answer is known for one
+	previous string // SHA-256 of the file with the release before it had this lock, in history/
 }
 
 // An Item is one artifact of a release.
@@ -30,19 +38,49 @@ type Item struct {
 
 func (i Item) hint() hint { return hint{i.Drv, i.Artifact} }
 
-// releaseFile is a Release's JSON.
+// releaseType is the type of what a release's envelope holds.
+const releaseType = "application/vnd.rpcbuild.release+json"
+
+// releaseFile is a Release's JSON, which the envelope holds.
 type releaseFile struct {
-	Schema int    `json:"schema"`
-	Name   string `json:"name"`
-	Lock   []byte `json:"lock"` // base64
-	Items  []Item `json:"items"`
+	Schema   int    `json:"schema"`
+	Name     string `json:"name"`
+	Sequence int64  `json:"sequence"`
+	Previous string `json:"previous,omitempty"`
+	Lock     []byte `json:"lock"` // base64
+	Items    []Item `json:"items"`
 }
 
 func (r Release) encode() ([]byte, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	return store.CanonicalJSON(releaseFile{Schema: schema, Name: r.Name, Lock: r.Lock, Items: r.Items})
+	return store.CanonicalJSON(releaseFile{schema, r.Name, r.sequence, r.previous, r.Lock, r.Items})
+}
+
+// seal returns the release in an envelope that key signed.
+func (r Release) seal(key *signature.Key) ([]byte, error) {
+	payload, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	e, err := signature.Seal(releaseType, payload, key)
+	if err != nil {
+		return nil, fmt.Errorf("release %s: %w", r.Name, err)
+	}
+	return append(e.Text, '\n'), nil
+}
+
+// openRelease reads a release's envelope, signed by one whom trust knows.
+func openRelease(text []byte, trust *signature.Trust) (Release, error) {
+	e, err := signature.Open(releaseType, bytes.TrimSuffix(text, []byte("\n")))
+	if err != nil {
+		return Release{}, fmt.Errorf("parse release: %w", err)
+	}
+	if err := trust.CheckOne(e); err != nil {
+		return Release{}, err
+	}
+	return parseRelease(e.Payload)
 }
 
 func parseRelease(b []byte) (Release, error) {
@@ -55,7 +93,10 @@ func parseRelease(b []byte) (Release, error) {
 	if f.Schema != schema {
 		return Release{}, fmt.Errorf("parse release: schema %d, this rpcbuild knows %d", f.Schema, schema)
 	}
-	r := Release{Name: f.Name, Lock: f.Lock, Items: f.Items}
+	if f.Sequence < 1 || f.Previous != "" && digest.NewDigestFromEncoded(digest.SHA256, f.Previous).Validate() != nil {
+		return Release{}, fmt.Errorf("parse release: sequence %d, previous %q: want a number from 1 on and a SHA-256", f.Sequence, f.Previous)
+	}
+	r := Release{Name: f.Name, Lock: f.Lock, Items: f.Items, sequence: f.Sequence, previous: f.Previous}
 	if err := r.validate(); err != nil {
 		return Release{}, fmt.Errorf("parse release: %w", err)
 	}
@@ -83,6 +124,11 @@ func (r Release) validate() error {
 	return nil
 }
 
+// same reports whether both say the same.
+func (r Release) same(o Release) bool {
+	return bytes.Equal(r.Lock, o.Lock) && slices.Equal(r.Items, o.Items)
+}
+
 // mergeReleases returns what is published after next was pushed over old. Jobs push the parts of a
 // release one by one: while its lock is the same, what others pushed stays.
 func mergeReleases(old, next Release) Release {
@@ -106,26 +152,47 @@ func mergeReleases(old, next Release) Release {
 	if len(names) == 0 {
 		return old // it said all of this already
 	}
-	return Release{Name: next.Name, Lock: next.Lock, Items: append(others, next.Items...)}
+	return Release{Name: next.Name, Lock: next.Lock, Items: append(others, next.Items...), sequence: old.sequence, previous: old.previous}
 }
 
 // Release reads what the release of that name is made of. The error wraps [store.ErrNotFound] if
-// none was pushed.
+// none was pushed. One that is older than what was read before is refused.
 func (r *Repo) Release(ctx context.Context, name string) (Release, error) {
 	if err := checkRelease(name); err != nil {
 		return Release{}, err
 	}
-	path := releasePath(name)
-	b, err := r.read(ctx, path, releaseLimit)
+	b, err := r.read(ctx, releasePath(name), releaseLimit)
 	if err != nil {
 		return Release{}, r.missing("release "+name, err)
 	}
-	rel, err := parseRelease(b)
+	return r.openRelease(b, name)
+}
+
+// openRelease reads the file of the release of that name.
+func (r *Repo) openRelease(b []byte, name string) (Release, error) {
+	kept := r.kept("release", name)
+	rel, err := openRelease(b, r.opts.Trust)
 	if err == nil && rel.Name != name {
 		err = fmt.Errorf("it is of release %q", rel.Name)
 	}
+	if err == nil && rel.sequence < keptSequence(kept) {
+		err = fmt.Errorf("it is number %d, and was %d before: an old one is played again (%s)", rel.sequence, keptSequence(kept), r.forgetHint())
+	}
 	if err != nil {
-		return Release{}, r.wrong(path, err)
+		return Release{}, r.wrong(releasePath(name), err)
+	}
+	if rel.sequence > keptSequence(kept) {
+		keep(kept, strconv.AppendInt(nil, rel.sequence, 10))
 	}
 	return rel, nil
+}
+
+// keptSequence returns the number of the newest release that was read under a name.
+func keptSequence(name string) int64 {
+	b, err := readKept(name)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(b), 10, 64)
+	return n
 }

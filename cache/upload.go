@@ -9,97 +9,70 @@ import (
 	"io/fs"
 	"slices"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// need is content that items are made of.
-type need struct {
-	blob   store.Blob
-	packed bool // no item asks for the raw form
-	raw    bool // a consumer's path is to be another name of it
-}
-
 // uploadContent uploads what rpc-repo lacks of the items' content, the largest first, so that at the
 // end no one large file is left alone.
 func (p *push) uploadContent(ctx context.Context) error {
+	var tasks []upload
+	seen := make(map[store.Blob]bool)
+	for _, it := range p.items {
+		for _, b := range published(it.manifest) {
+			if !seen[b] {
+				seen[b] = true
+				tasks = append(tasks, upload{b.Size, func(ctx context.Context) error { return p.uploadBlob(ctx, b) }})
+			}
+		}
+	}
+	for _, it := range p.items {
+		if blobs := streamed(it.manifest); len(blobs) > 0 {
+			tasks = append(tasks, upload{content(blobs).size(), func(ctx context.Context) error {
+				if err := p.uploadStream(ctx, it, blobs); err != nil {
+					return fmt.Errorf("%s: %w", it.Name, err)
+				}
+				return nil
+			}})
+		}
+	}
+	slices.SortStableFunc(tasks, func(a, b upload) int { return cmp.Compare(b.size, a.size) })
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.Repo.opts.Jobs)
-	for _, n := range p.needs() {
-		g.Go(func() error { return p.uploadBlob(ctx, n) })
+	for _, t := range tasks {
+		g.Go(func() error { return t.run(ctx) })
 	}
 	return g.Wait()
 }
 
-func (p *push) needs() []need {
-	byBlob := make(map[store.Blob]need)
-	for _, it := range p.items {
-		for _, e := range it.manifest.Entries {
-			if !e.HasContent() {
-				continue
-			}
-			n, ok := byBlob[e.Blob()]
-			n.blob = e.Blob()
-			n.packed = packed(it.manifest, e) && (n.packed || !ok)
-			byBlob[n.blob] = n
-		}
-		for _, pub := range it.manifest.Publish {
-			if e, ok := it.manifest.Lookup(pub.File); ok {
-				n := byBlob[e.Blob()]
-				n.raw = true
-				byBlob[n.blob] = n
-			}
-		}
-	}
-	list := make([]need, 0, len(byBlob))
-	for _, n := range byBlob {
-		list = append(list, n)
-	}
-	slices.SortFunc(list, func(a, b need) int {
-		return cmp.Or(cmp.Compare(b.blob.Size, a.blob.Size), cmp.Compare(a.blob.Digest, b.blob.Digest))
-	})
-	return list
+// upload is one published file, or one stream.
+type upload struct {
+	size int64 // raw, in bytes
+	run  func(context.Context) error
 }
 
-// uploadBlob uploads content that is there in no form that will do.
-func (p *push) uploadBlob(ctx context.Context, n need) error {
-	raw, compressed := rawPath(n.blob), packedPath(n.blob)
-	put := p.to.Create
-	size, err := p.to.Stat(ctx, raw)
-	switch {
-	case err == nil && size == n.blob.Size:
-		return nil
-	case err == nil:
-		put = p.to.Replace // it is damaged: content by its digest has one length
-	case !errors.Is(err, fs.ErrNotExist):
+// uploadBlob uploads content that is published, as it is.
+func (p *push) uploadBlob(ctx context.Context, b store.Blob) error {
+	path := blobPath(b)
+	switch size, err := p.to.Stat(ctx, path); {
+	case err == nil && size == b.Size:
+		return nil // else it is damaged: content by its digest has one length
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if !n.raw {
-		if _, err := p.to.Stat(ctx, compressed); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	content, err := p.content(ctx, n.blob)
+	content, err := p.blob(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	if n.packed {
-		packing := pack(content, n.blob.Size, p.uploaded)
-		err = errors.Join(put(ctx, compressed, packing), packing.Close())
-	} else if err = put(ctx, raw, content); err == nil { // a file as it is, so that the kernel copies it
-		p.uploaded(n.blob.Size)
+	if err := p.to.Put(ctx, path, content); err != nil { // a file as it is, so that the kernel copies it
+		return err
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil // another push was faster
-	}
-	if err == nil {
-		p.files.Add(1)
-	}
-	return err
+	p.files.Add(1)
+	p.uploaded(b.Size)
+	return nil
 }
 
 func (p *push) uploaded(n int64) {
@@ -108,10 +81,9 @@ func (p *push) uploaded(n int64) {
 	}
 }
 
-// content opens verified content: from the store, or from rpc-repo, which may have it in the other
-// form. A damaged store must not become a damaged rpc-repo, so it is read once to verify it; the
+// blob opens verified content: from the store, or from rpc-repo. A damaged store must not become a damaged rpc-repo, so it is read once to verify it; the
 // second time it comes from memory.
-func (p *push) content(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
+func (p *push) blob(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
 	f, err := p.store.OpenBlob(b)
 	if errors.Is(err, store.ErrNotFound) {
 		return p.ownContent(ctx, b)
@@ -129,17 +101,13 @@ func (p *push) content(ctx context.Context, b store.Blob) (io.ReadCloser, error)
 	return f, nil
 }
 
-// ownContent copies content of rpc-repo to a temporary file of ours.
+// ownContent copies published content of rpc-repo to the store.
 func (p *push) ownContent(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
-	body, path, err := p.openBlob(ctx, b, true, nil)
+	err := p.fetchBlob(ctx, b, p.store, nil)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("blob %s is neither in the store nor in rpc-repo: %w (realize the release again)", b.Digest.Encoded(), err)
 	}
 	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if err := p.blame(path, body, p.store.PutBlob(ctx, body, b)); err != nil {
 		return nil, err
 	}
 	return p.store.OpenBlob(b)
@@ -167,40 +135,4 @@ func verify(ctx context.Context, r io.Reader, b store.Blob, what string) error {
 		return &store.DigestError{What: what, Want: b, Got: got}
 	}
 	return nil
-}
-
-// packer gives the compressed form of content.
-type packer struct {
-	*io.PipeReader
-	count func(int64)
-	done  chan struct{}
-}
-
-// pack starts to compress src, which has size bytes. Until the packer is closed, src is in use.
-func pack(src io.Reader, size int64, count func(int64)) *packer {
-	r, w := io.Pipe()
-	p := &packer{PipeReader: r, count: count, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-		if err == nil {
-			enc.ResetContentSize(w, size)
-			_, err = io.Copy(enc, src)
-			err = errors.Join(err, enc.Close())
-		}
-		w.CloseWithError(err)
-	}()
-	return p
-}
-
-func (p *packer) Read(b []byte) (int, error) {
-	n, err := p.PipeReader.Read(b)
-	p.count(int64(n))
-	return n, err
-}
-
-func (p *packer) Close() error {
-	err := p.PipeReader.Close()
-	<-p.done
-	return err
 }

@@ -91,6 +91,11 @@ func (s Statement) Encode() []byte {
 	return b.Bytes()
 }
 
+// SignedBy reports whether key signed one of the envelopes.
+func (s Statement) SignedBy(key signature.PublicKey) bool {
+	return slices.ContainsFunc(s.Envelopes, func(e *signature.Envelope) bool { return slices.Contains(e.Signers(), key) })
+}
+
 // With returns the statement that also has those envelopes of o, of the same realisation, that are
 // signed by somebody new, and whether there are any.
 func (s Statement) With(o Statement) (Statement, bool) {

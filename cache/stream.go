@@ -1,0 +1,156 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// uploadStream uploads what rpc-repo lacks of an item's stream. How it is cut is written after the
+// chunks are there: where that is known, they are.
+func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blob) error {
+	c, err := p.Repo.content(ctx, it.Artifact, blobs)
+	if !errors.Is(err, store.ErrNotFound) {
+		it.content = c
+		return err
+	}
+	stream := &blobStream{ctx: ctx, store: p.store, blobs: blobs}
+	defer stream.Close()
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	err = cut(stream, func(raw []byte) error {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case p.chunkSlots <- struct{}{}:
+		}
+		raw = bytes.Clone(raw)
+		mu.Lock()
+		i := len(c)
+		c = append(c, store.Blob{})
+		mu.Unlock()
+		g.Go(func() error {
+			defer func() { <-p.chunkSlots }()
+			b := store.HashBlob(raw)
+			mu.Lock()
+			c[i] = b
+			mu.Unlock()
+			return p.uploadChunk(ctx, b, raw)
+		})
+		return nil
+	})
+	if err := firstError(g.Wait(), err); err != nil {
+		return err
+	}
+	it.content = c
+	return nil
+}
+
+// firstError prefers the error of those who work to that of the one who was told to stop.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploadChunk uploads a chunk, unless it is there, or another stream's upload of it runs.
+func (p *push) uploadChunk(ctx context.Context, b store.Blob, raw []byte) error {
+	if _, other := p.chunks.LoadOrStore(b.Digest, true); other {
+		return nil
+	}
+	path := chunkPath(b.Digest)
+	if _, err := p.to.Stat(ctx, path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	packed, err := packChunk(raw)
+	if err != nil {
+		return err
+	}
+	if err := p.to.Put(ctx, path, bytes.NewReader(packed)); err != nil {
+		return err
+	}
+	p.files.Add(1)
+	p.uploaded(int64(len(packed)))
+	return nil
+}
+
+// blobStream reads contents of a store one after the other, and verifies each: a damaged store must
+// not become a damaged rpc-repo. What follows a damaged one is never read.
+type blobStream struct {
+	ctx   context.Context
+	store *store.Store
+	blobs []store.Blob // left; the first one is open if file is not nil
+
+	file *os.File
+	hash hash.Hash
+	n    int64 // read of file
+}
+
+func (s *blobStream) Read(p []byte) (int, error) {
+	for len(s.blobs) > 0 {
+		if s.file == nil {
+			if err := s.open(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := s.file.Read(p)
+		s.hash.Write(p[:n])
+		s.n += int64(n)
+		if n > 0 && s.n <= s.blobs[0].Size {
+			return n, nil
+		}
+		if err != nil && err != io.EOF {
+			return 0, fmt.Errorf("read %s: %w", s.store.BlobPath(s.blobs[0]), err)
+		}
+		if err := s.next(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.EOF
+}
+
+func (s *blobStream) open() error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	f, err := s.store.OpenBlob(s.blobs[0])
+	if err != nil {
+		return fmt.Errorf("%w (realize the release again)", err)
+	}
+	s.file, s.hash, s.n = f, digest.SHA256.Hash(), 0
+	return nil
+}
+
+// next compares what was read with what was promised, and goes on to the next content.
+func (s *blobStream) next() error {
+	want := s.blobs[0]
+	got := store.Blob{Digest: digest.NewDigest(digest.SHA256, s.hash), Size: s.n}
+	if got != want {
+		return &store.DigestError{What: s.store.BlobPath(want), Want: want, Got: got}
+	}
+	s.blobs = s.blobs[1:]
+	err := s.file.Close()
+	s.file = nil
+	return err
+}
+
+func (s *blobStream) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
