@@ -233,6 +233,9 @@ func (ix index) encode() []byte {
 // when they exist.
 func (p *push) updateGeneration(ctx context.Context, rel Release) error {
 	return p.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
+		if err := p.lease.held(); err != nil {
+			return nil, err
+		}
 		known, err := p.current(ctx, old)
 		if err != nil {
 			return nil, err

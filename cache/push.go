@@ -18,6 +18,8 @@ type PushOptions struct {
 	// Replace publishes in place of what other content a consumer's path has, and of what other
 	// artifact a derivation is known to give. Otherwise both are errors, before anything is changed.
 	Replace bool
+	// Waiting, if set, is told whom a push must wait for: a gc.
+	Waiting func(Lease)
 	// Progress, if set, is called with the number of bytes that were uploaded, by several
 	// goroutines at a time.
 	Progress func(int64)
@@ -53,11 +55,17 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 	if !ok {
 		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
 	}
-	p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs)}
-	if err := p.run(ctx, rel); err != nil {
-		return p.stats(), fmt.Errorf("push release %s: %w", rel.Name, err)
+	for {
+		p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs)}
+		err := p.run(ctx, rel)
+		if errors.Is(err, errLeaseLost) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return p.stats(), fmt.Errorf("push release %s: %w", rel.Name, err)
+		}
+		return p.stats(), nil
 	}
-	return p.stats(), nil
 }
 
 // push is one call of Push.
@@ -66,6 +74,7 @@ type push struct {
 	to      Writer // the repo's backend
 	store   *store.Store
 	opts    PushOptions
+	lease   *lease
 	items   []*pushItem // those that rpc-repo lacks
 	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
@@ -90,11 +99,18 @@ func (p *push) stats() PushStats {
 	return PushStats{Artifacts: len(p.items), Present: p.present, Files: int(p.files.Load()), Bytes: p.bytes.Load()}
 }
 
-func (p *push) run(ctx context.Context, rel Release) error {
+func (p *push) run(ctx context.Context, rel Release) (err error) {
 	if err := rel.validate(); err != nil {
 		return err
 	}
-	if err := p.choose(ctx, rel.Items); err != nil {
+	if done, err := p.nothing(ctx, rel); done || err != nil {
+		return err
+	}
+	if p.lease, err = p.enter(ctx, p.to, leasePush, p.opts.Waiting); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.lease.leave(ctx)) }()
+	if err := p.choose(ctx, rel.Items); err != nil { // again: a gc may have gone before
 		return err
 	}
 	if len(p.items) > 0 {
@@ -126,12 +142,25 @@ func (p *push) run(ctx context.Context, rel Release) error {
 	return p.to.Flush(ctx)
 }
 
+// nothing reports whether rpc-repo has the release as it is: two requests.
+func (p *push) nothing(ctx context.Context, rel Release) (bool, error) {
+	if err := p.choose(ctx, rel.Items); err != nil || len(p.items)+len(p.vouched) > 0 {
+		return false, err
+	}
+	before, err := p.Repo.Release(ctx, rel.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && mergeReleases(before, rel).same(before), err
+}
+
 // choose picks the items that the newest generation does not hold.
 func (p *push) choose(ctx context.Context, items []Item) error {
 	known, err := p.newest(ctx)
 	if err != nil {
 		return err
 	}
+	p.items, p.vouched, p.present = nil, nil, 0
 	chosen := make(map[store.DrvID]bool)
 	for _, it := range items {
 		if known.has(it.hint()) {

@@ -107,9 +107,9 @@ func TestLayout(t *testing.T) {
 	if got := read(t, dir, "meta/1.0/index-system"); got != "debian;base;1;/lxc-images/debian/1/\n" {
 		t.Errorf("index: %q", got)
 	}
-	packed, err := filepath.Glob(filepath.Join(dir, "cache/v1/blob/*.zst"))
-	if err != nil || len(packed) != 1 {
-		t.Errorf("%d compressed files, %v; want the root file system alone", len(packed), err)
+	blobs, err := filepath.Glob(filepath.Join(dir, "cache/v1/blob/*"))
+	if err != nil || len(blobs) != 3 {
+		t.Errorf("%d contents, %v; want the three that are published", len(blobs), err)
 	}
 	temps, err := os.ReadDir(filepath.Join(dir, "cache/v1/.tmp"))
 	if err != nil || len(temps) != 0 {
