@@ -75,7 +75,7 @@ func (p *push) uploadBundle(ctx context.Context, files []smallFile) (bundleRef, 
 
 // put makes a small file whose name decides its content, if it is not there.
 func (p *push) put(ctx context.Context, f smallFile) error {
-	size, err := p.to.Stat(ctx, f.path)
+	size, err := p.stat(ctx, f.path)
 	if err == nil && size == int64(len(f.content)) {
 		return nil
 	}
@@ -139,26 +139,29 @@ func (p *push) updateIndexes(ctx context.Context) error {
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(lines)) {
-		if err := p.updateIndex(ctx, file, lines[file]); err != nil {
+		err := p.changeIndex(ctx, file, func(ix index) {
+			for _, l := range lines[file] {
+				ix[l.Key] = l.Line
+			}
+		})
+		if err != nil {
 			return fmt.Errorf("index %s: %w", file, err)
 		}
 	}
 	return nil
 }
 
-// updateIndex adds lines to one index. A consumer's file has no keys, so they are kept beside it in
+// changeIndex changes the lines of one index. A consumer's file has no keys, so they are kept beside it in
 // a file of ours, from which the consumer's is written. Both steps read what is newest: whichever of
 // two pushers comes last writes the lines of both, and a step that a crash left out is made up for
 // by the next push.
-func (p *push) updateIndex(ctx context.Context, file string, lines []store.Line) error {
+func (p *push) changeIndex(ctx context.Context, file string, change func(index)) error {
 	err := p.to.Update(ctx, indexPath(file), indexLimit, func(old []byte) ([]byte, error) {
 		index, err := p.index(ctx, file, old)
 		if err != nil {
 			return nil, err
 		}
-		for _, l := range lines {
-			index[l.Key] = l.Line
-		}
+		change(index)
 		return store.CanonicalJSON(index)
 	})
 	if err != nil {
@@ -325,6 +328,9 @@ func (p *push) merge(ctx context.Context, known *snapshot, rel Release) ([]entry
 
 // members returns what the release will be made of: what is pushed, and what others pushed of it.
 func (p *push) members(ctx context.Context, rel Release) (map[hint]bool, error) {
+	if rel.Name == "" {
+		return make(map[hint]bool), nil
+	}
 	before, err := p.Repo.Release(ctx, rel.Name)
 	if err == nil {
 		rel = mergeReleases(before, rel)
@@ -354,7 +360,7 @@ func (p *push) makeGeneration(ctx context.Context, sequence int64, g *generation
 // updateRelease points the release's name at its items: they exist. What the release was made of before
 // it had this lock is kept under its own name.
 func (p *push) updateRelease(ctx context.Context, rel Release) error {
-	rel.sequence = 1
+	rel.sequence = keptSequence(p.kept("release", rel.Name)) + 1
 	return p.to.Update(ctx, releasePath(rel.Name), releaseLimit, func(old []byte) ([]byte, error) {
 		if old == nil {
 			return rel.seal(p.Repo.opts.Key)

@@ -95,8 +95,8 @@ type row struct {
 	statements, metadata int
 }
 
-func (r row) compare(o row) int {
-	return cmp.Or(strings.Compare(r.drv.String(), o.drv.String()), strings.Compare(r.artifact.String(), o.artifact.String()))
+func (h hint) compare(o hint) int {
+	return cmp.Or(strings.Compare(h.drv.String(), o.drv.String()), strings.Compare(h.artifact.String(), o.artifact.String()))
 }
 
 // A generation is all that rpc-repo holds at one time. It is never changed.
@@ -285,6 +285,6 @@ func newGeneration(entries []entry) *generation {
 	for _, e := range entries {
 		g.rows = append(g.rows, row{e.hint, e.size, place(e.statements), place(e.metadata)})
 	}
-	slices.SortFunc(g.rows, row.compare)
+	slices.SortFunc(g.rows, func(a, b row) int { return a.hint.compare(b.hint) })
 	return g
 }

@@ -86,10 +86,10 @@ func (p *push) publish(ctx context.Context, it *pushItem, pub store.Publication)
 		if _, err := p.to.Stat(ctx, pub.Link); err != nil {
 			return fmt.Errorf("link %s: %w (what it leads to is published by none of the items before it)", pub.Path, err)
 		}
-		return p.to.Symlink(ctx, pub.Path, pub.Link, p.opts.Replace)
+		return p.to.Symlink(ctx, pub.Path, pub.Link, p.opts.Replace || p.repair)
 	}
 	e, _ := it.manifest.Lookup(pub.File) // a manifest that publishes what it lacks does not decode
-	if err := p.to.Link(ctx, pub.Path, blobPath(e.Blob()), p.opts.Replace); err != nil {
+	if err := p.to.Link(ctx, pub.Path, blobPath(e.Blob()), p.opts.Replace || p.repair); err != nil {
 		return err
 	}
 	if pub.Sign != "" {

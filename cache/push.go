@@ -78,6 +78,7 @@ type push struct {
 	items   []*pushItem // those that rpc-repo lacks
 	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
+	repair  bool // what is there is not trusted
 
 	chunks     sync.Map      // digests of chunks that are there, or on their way
 	chunkSlots chan struct{} // one a chunk in memory

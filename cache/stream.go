@@ -20,16 +20,19 @@ import (
 // uploadStream uploads what rpc-repo lacks of an item's stream. How it is cut is written after the
 // chunks are there: where that is known, they are.
 func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blob) error {
-	c, err := p.Repo.content(ctx, it.Artifact, blobs)
-	if !errors.Is(err, store.ErrNotFound) {
-		it.content = c
-		return err
+	var c content
+	if !p.repair {
+		known, err := p.Repo.content(ctx, it.Artifact, blobs)
+		if !errors.Is(err, store.ErrNotFound) {
+			it.content = known
+			return err
+		}
 	}
 	stream := &blobStream{ctx: ctx, store: p.store, blobs: blobs}
 	defer stream.Close()
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	err = cut(stream, func(raw []byte) error {
+	err := cut(stream, func(raw []byte) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -73,7 +76,7 @@ func (p *push) uploadChunk(ctx context.Context, b store.Blob, raw []byte) error 
 		return nil
 	}
 	path := chunkPath(b.Digest)
-	if _, err := p.to.Stat(ctx, path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := p.stat(ctx, path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	packed, err := packChunk(raw)

@@ -56,7 +56,7 @@ type upload struct {
 // uploadBlob uploads content that is published, as it is.
 func (p *push) uploadBlob(ctx context.Context, b store.Blob) error {
 	path := blobPath(b)
-	switch size, err := p.to.Stat(ctx, path); {
+	switch size, err := p.stat(ctx, path); {
 	case err == nil && size == b.Size:
 		return nil // else it is damaged: content by its digest has one length
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -73,6 +73,14 @@ func (p *push) uploadBlob(ctx context.Context, b store.Blob) error {
 	p.files.Add(1)
 	p.uploaded(b.Size)
 	return nil
+}
+
+// stat returns the size of a file, or, in a repair, that it is not there.
+func (p *push) stat(ctx context.Context, path string) (int64, error) {
+	if p.repair {
+		return 0, fs.ErrNotExist
+	}
+	return p.to.Stat(ctx, path)
 }
 
 func (p *push) uploaded(n int64) {

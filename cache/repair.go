@@ -1,0 +1,158 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/rcbops/rpcbuild/store"
+)
+
+// Items returns all that is on the list, in order, with the names that releases give it; what no release
+// names has its derivation for a name. A release that cannot be read is an error beside the items.
+func (r *Repo) Items(ctx context.Context) ([]Item, error) {
+	known, err := r.newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[hint]Item)
+	err = r.eachRelease(ctx, func(rel Release) {
+		for _, it := range rel.Items {
+			names[it.hint()] = it
+		}
+	})
+	items := make([]Item, 0, len(known.rows))
+	for _, row := range known.rows {
+		it, ok := names[row.hint]
+		if !ok {
+			it = Item{Name: row.drv.Short(), Drv: row.drv, Artifact: row.artifact}
+		}
+		items = append(items, it)
+	}
+	return items, err
+}
+
+// eachRelease calls fn with every release. One that cannot be read keeps no other from being read.
+func (r *Repo) eachRelease(ctx context.Context, fn func(Release)) error {
+	w, ok := r.backend.(Writer)
+	if !ok {
+		return nil // a web server does not list
+	}
+	var errs []error
+	err := w.List(ctx, root+"release", func(f FileInfo) error {
+		rel, err := r.Release(ctx, path.Base(f.Path))
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			fn(rel)
+		}
+		return nil
+	})
+	return errors.Join(append(errs, err)...)
+}
+
+// Repair reads every byte of what is on the list, and puts back from st what is missing or wrong. It returns
+// the verdicts of what was not as it should be: what is present in them, is now. A list that cannot be
+// read is made anew of the statements that are there.
+func (r *Repo) Repair(ctx context.Context, st *store.Store, opts PushOptions) ([]Verdict, error) {
+	w, ok := r.backend.(Writer)
+	if !ok {
+		return nil, fmt.Errorf("repair rpc-repo %s: it can only be read", r)
+	}
+	p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs), repair: true}
+	verdicts, err := p.repairAll(ctx)
+	if err != nil {
+		return verdicts, fmt.Errorf("repair rpc-repo %s: %w", r, err)
+	}
+	return verdicts, nil
+}
+
+func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
+	if p.lease, err = p.enter(ctx, p.to, leasePush, p.opts.Waiting); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.lease.leave(ctx)) }()
+	if err := p.relist(ctx); err != nil {
+		return nil, err
+	}
+	items, err := p.Items(ctx)
+	if items == nil {
+		return nil, err
+	}
+	checked, checkErr := p.Check(ctx, items, true)
+	if err := errors.Join(err, checkErr); err != nil {
+		return nil, err
+	}
+	var bad []Verdict
+	for _, v := range checked {
+		if v.State == Present {
+			continue
+		}
+		if err := p.repairItem(ctx, v.Item); err == nil {
+			v.State, v.Reason = Present, "repaired: "+v.Reason
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return bad, err
+		}
+		bad = append(bad, v)
+	}
+	return bad, p.to.Flush(ctx)
+}
+
+// repairItem puts back one item, all of it.
+func (p *push) repairItem(ctx context.Context, it Item) error {
+	if has, err := p.store.Has(it.Artifact); err != nil || !has {
+		return errors.Join(err, store.ErrNotFound)
+	}
+	p.items = []*pushItem{{Item: it}}
+	for _, step := range []func(context.Context) error{
+		p.describe, p.uploadContent, p.to.Flush, p.publishNames, p.uploadManifests, p.to.Flush, p.uploadStatements, p.updateIndexes,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return p.updateGeneration(ctx, Release{})
+}
+
+// relist makes a list where there is none that can be read, of the statements that are there. Its number is
+// the next one of those that this machine knows of.
+func (p *push) relist(ctx context.Context) error {
+	_, err := p.newest(ctx)
+	var wrong *WrongError
+	if err == nil || !errors.As(err, &wrong) {
+		return err
+	}
+	var entries []entry
+	err = p.to.List(ctx, root+"realisation", func(f FileInfo) error {
+		drv, artifact, _ := strings.Cut(strings.TrimPrefix(f.Path, root+"realisation/"), "/")
+		var h hint
+		var errs [2]error
+		h.drv, errs[0] = store.ParseDrvID(drv)
+		h.artifact, errs[1] = store.ParseArtifactID(artifact)
+		if errors.Join(errs[:]...) != nil {
+			return nil // not ours
+		}
+		s, err := p.statement(ctx, entry{hint: h})
+		if err == nil {
+			entries = append(entries, entry{hint: h, size: s.Size})
+		}
+		return nil // one that is damaged is put back by the next push
+	})
+	if err != nil {
+		return err
+	}
+	sequence := p.keptSnapshot().pointer.Sequence + 1
+	if b, err := p.read(ctx, currentPath, pointerLimit); err == nil {
+		if at, err := openPointer(b, p.Repo.opts.Trust); err == nil {
+			sequence = max(sequence, at.Sequence+1)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &wrong) {
+		return err
+	}
+	return p.to.Update(ctx, currentPath, pointerLimit, func([]byte) ([]byte, error) {
+		return p.makeGeneration(ctx, sequence, newGeneration(entries))
+	})
+}
