@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // ErrUnreachable is wrapped by every error that says that rpc-repo did not answer at all: no such
@@ -41,6 +42,12 @@ type Options struct {
 	// Signer makes the envelopes that artifacts ask for. Without one, pushing such an artifact is
 	// an error.
 	Signer Signer
+	// Key signs what is said of this repo: which generation is the newest, and what a release is made
+	// of. nil signs nothing.
+	Key *signature.Key
+	// Trust says whose statements count; nil counts everybody's. Where too few of those that it names
+	// signed something, reading that is a [*signature.UntrustedError].
+	Trust *signature.Trust
 	// Roots are the certificate authorities to trust for https; nil means the system's.
 	Roots *x509.CertPool
 	// Jobs is how many transfers run side by side; 0 means 8.
