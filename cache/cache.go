@@ -40,14 +40,15 @@ type Options struct {
 	// Create makes the folder of the repo where it is missing. Otherwise a missing folder is
 	// [ErrUnreachable].
 	Create bool
-	// Key signs what a push says of rpc-repo itself: its newest generation, and its releases. nil
-	// signs nothing.
-	Key *signature.Key
-	// Trust says whose statements, generations and releases count; nil trusts everybody.
-	Trust *signature.Trust
 	// Signer makes the envelopes that artifacts ask for. Without one, pushing such an artifact is
 	// an error.
 	Signer Signer
+	// Key signs what is said of this repo: which generation is the newest, and what a release is made
+	// of. nil signs nothing.
+	Key *signature.Key
+	// Trust says whose statements count; nil counts everybody's. Where too few of those that it names
+	// signed something, reading that is a [*signature.UntrustedError].
+	Trust *signature.Trust
 	// Roots are the certificate authorities to trust for https; nil means the system's.
 	Roots *x509.CertPool
 	// Jobs is how many transfers run side by side; 0 means 8.

@@ -128,10 +128,10 @@ func (c *checker) item(ctx context.Context, it Item) error {
 	}
 	for _, b := range published(m) {
 		if err := c.blob(ctx, b); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", nameOf(m, b), err)
 		}
 	}
-	if err := c.stream(ctx, it.Artifact, streamed(m)); err != nil {
+	if err := c.stream(ctx, it.Artifact, m); err != nil {
 		return err
 	}
 	for _, pub := range m.Publish {
@@ -197,7 +197,8 @@ func (c *checker) blob(ctx context.Context, b store.Blob) error {
 
 // stream checks that an artifact's chunks give its files. The files are hashed while chunks come; a
 // chunk that several artifacts share is read for each.
-func (c *checker) stream(ctx context.Context, id store.ArtifactID, blobs []store.Blob) error {
+func (c *checker) stream(ctx context.Context, id store.ArtifactID, m *store.Manifest) error {
+	blobs := streamed(m)
 	if len(blobs) == 0 {
 		return nil
 	}
@@ -207,11 +208,21 @@ func (c *checker) stream(ctx context.Context, id store.ArtifactID, blobs []store
 	}
 	chunks := &chunkStream{ctx: ctx, repo: c.Repo, chunks: list}
 	for _, b := range blobs {
-		if err := verify(ctx, io.LimitReader(chunks, b.Size), b, "a file of it"); err != nil {
-			return c.blameStream(id, err)
+		if err := verify(ctx, io.LimitReader(chunks, b.Size), b, nameOf(m, b)); err != nil {
+			return fmt.Errorf("%s: %w", nameOf(m, b), c.blameStream(id, err))
 		}
 	}
 	return nil
+}
+
+// nameOf returns a file of an artifact that has the content.
+func nameOf(m *store.Manifest, b store.Blob) string {
+	for _, e := range m.Entries {
+		if e.HasContent() && e.Blob() == b {
+			return e.Path
+		}
+	}
+	return b.Digest.String()
 }
 
 func (c *checker) blameStream(id store.ArtifactID, err error) error {

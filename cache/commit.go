@@ -109,7 +109,7 @@ func (p *push) vouch(ctx context.Context) error {
 // addStatement adds the item's statement to what others say of the same. What cannot be read any more is
 // replaced.
 func (p *push) addStatement(ctx context.Context, it *pushItem) error {
-	err := p.to.Update(ctx, statementPath(it.hint()), statementLimit, func(old []byte) ([]byte, error) {
+	err := p.to.Update(ctx, statementPath(it.hint()), store.StatementLimit, func(old []byte) ([]byte, error) {
 		theirs, err := parseStatement(old, it.hint())
 		if err != nil {
 			return it.statement.Encode(), nil

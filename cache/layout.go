@@ -40,7 +40,6 @@ const (
 	pointerLimit    = 64 << 10
 	generationLimit = 1 << 30   // 7 million rows
 	contentLimit    = 256 << 20 // 3 million chunks
-	statementLimit  = 256 << 10
 	derivationLimit = 16 << 20
 	releaseLimit    = 256 << 20
 	indexLimit      = 64 << 20

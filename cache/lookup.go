@@ -77,19 +77,19 @@ func (r *Repo) statement(ctx context.Context, e entry) (store.Statement, error) 
 	if err != nil {
 		return s, err
 	}
-	// Since the bundle was made, others may have signed, too.
-	if len(s.Envelopes) == 0 || r.opts.Trust.Check(s.Envelopes...) != nil {
+	trusted, err := s.Trusted(r.opts.Trust)
+	if len(s.Envelopes) == 0 || err != nil { // since the bundle was made, others may have signed, too
 		if s, err = r.ownStatement(ctx, e.hint); err != nil {
 			return s, err
 		}
-		if err := r.opts.Trust.Check(s.Envelopes...); err != nil {
+		if trusted, err = s.Trusted(r.opts.Trust); err != nil {
 			return s, r.wrong(statementPath(e.hint), err)
 		}
 	}
 	r.mu.Lock()
-	r.statements[e.hint] = s
+	r.statements[e.hint] = trusted
 	r.mu.Unlock()
-	return s, nil
+	return trusted, nil
 }
 
 // bundledStatement returns the statement in e's bundle, or one without envelopes if that does not have
@@ -120,7 +120,7 @@ func (r *Repo) bundledStatement(ctx context.Context, e entry) (store.Statement, 
 func (r *Repo) ownStatement(ctx context.Context, h hint) (s store.Statement, err error) {
 	path := statementPath(h)
 	err = r.transfer(ctx, func() error {
-		b, err := r.read(ctx, path, statementLimit)
+		b, err := r.read(ctx, path, store.StatementLimit)
 		if err != nil {
 			return r.missing("statement of derivation "+h.drv.String(), err)
 		}

@@ -190,7 +190,7 @@ func (p *push) compareStatement(ctx context.Context, known *snapshot, it Item) e
 	if err != nil {
 		return err
 	}
-	if !mine.SignedBy(p.Repo.opts.Key.Public()) {
+	if !slices.Contains(mine.Signers(), p.Repo.opts.Key.Public()) {
 		return nil
 	}
 	rows := known.of(it.Drv)
