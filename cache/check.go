@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -144,8 +145,13 @@ func (c *checker) item(ctx context.Context, it Item) error {
 		if err != nil {
 			return err
 		}
-		if !strings.Contains("\n"+string(b), "\n"+l.Line+"\n") {
-			return c.wrong(l.File, fmt.Errorf("the line for %s is not in it", l.Key))
+		if !hasLine(b, l) {
+			replaced, err := c.replaced(ctx, func(m *store.Manifest) (bool, error) {
+				return slices.ContainsFunc(m.Lines, func(o store.Line) bool { return o.File == l.File && o.Key == l.Key && hasLine(b, o) }), nil
+			})
+			if err != nil || !replaced {
+				return errors.Join(err, c.wrong(l.File, fmt.Errorf("the line for %s is not in it", l.Key)))
+			}
 		}
 	}
 	return nil
@@ -166,6 +172,28 @@ func (c *checker) bundled(ctx context.Context, e entry) error {
 		}
 	}
 	return nil
+}
+
+func hasLine(text []byte, l store.Line) bool {
+	return strings.Contains("\n"+string(text), "\n"+l.Line+"\n")
+}
+
+// replaced reports whether another artifact on the list, such as the one of a newer lock, has what this one
+// had in the consumers' tree: by says so of its manifest.
+func (c *checker) replaced(ctx context.Context, by func(*store.Manifest) (bool, error)) (bool, error) {
+	for _, row := range c.known.rows {
+		m, err := c.manifest(ctx, row.artifact)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if yes, err := by(m); yes || err != nil {
+			return yes, err
+		}
+	}
+	return false, nil
 }
 
 // once checks a path, unless that was done.
@@ -271,7 +299,19 @@ func (c *checker) publication(ctx context.Context, m *store.Manifest, pub store.
 	case state == Missing:
 		return fmt.Errorf("published path %s: %w", pub.Path, fs.ErrNotExist)
 	case state == Wrong:
-		return c.wrong(pub.Path, errors.New("other content is published there"))
+		replaced, err := c.replaced(ctx, func(m *store.Manifest) (bool, error) {
+			for _, o := range m.Publish {
+				if e, ok := m.Lookup(o.File); ok && o.Path == pub.Path {
+					state, err := c.compare(ctx, pub.Path, e.Blob())
+					return state == Present, err
+				}
+			}
+			return false, nil
+		})
+		if err != nil || !replaced {
+			return errors.Join(err, c.wrong(pub.Path, errors.New("other content is published there")))
+		}
+		return nil
 	case pub.Sign == "":
 		return nil
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// Items returns all that is on the list, in order, with the names that releases give it; what no release
-// names has its derivation for a name. A release that cannot be read is an error beside the items.
+// Items returns all that is on the list, in order, with the names and kinds that releases give it now; what
+// no release names has its derivation for a name, and no kind. A release that cannot be read is an error beside the items.
 func (r *Repo) Items(ctx context.Context) ([]Item, error) {
 	known, err := r.newest(ctx)
 	if err != nil {
@@ -107,9 +107,11 @@ func (p *push) repairItem(ctx context.Context, it Item) error {
 		return errors.Join(err, store.ErrNotFound)
 	}
 	p.items = []*pushItem{{Item: it}}
-	for _, step := range []func(context.Context) error{
-		p.describe, p.uploadContent, p.to.Flush, p.publishNames, p.uploadManifests, p.to.Flush, p.uploadStatements, p.updateIndexes,
-	} {
+	steps := []func(context.Context) error{p.describe, p.uploadContent, p.to.Flush, p.uploadManifests, p.to.Flush, p.uploadStatements}
+	if it.Kind != "" { // else what a release is made of now may have its place in the consumers' tree
+		steps = append(steps, p.publishNames, p.updateIndexes)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
