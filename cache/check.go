@@ -32,15 +32,18 @@ type Verdict struct {
 	Reason string // why it is not present
 }
 
-// Check says of each item whether rpc-repo has it, from the list of the newest generation: at most
-// two requests. An item whose Artifact is zero may have any. A deep check reads and verifies every
+// Check says of each item whether rpc-repo has it, from the list of the generation that was read last, or
+// of the newest one if that lacks an item: at most two requests. An item whose Artifact is zero may have any. A deep check reads and verifies every
 // byte of the items, and everything that is published of them.
 //
 // Nothing is built or written. The error wraps [ErrUnreachable] if rpc-repo does not answer.
 func (r *Repo) Check(ctx context.Context, items []Item, deep bool) ([]Verdict, error) {
-	known, err := r.newest(ctx)
-	if err != nil {
-		return nil, err
+	known := r.held()
+	if slices.ContainsFunc(items, func(it Item) bool { return len(known.of(it.Drv)) == 0 }) {
+		var err error
+		if known, err = r.newest(ctx); err != nil {
+			return nil, err
+		}
 	}
 	verdicts := make([]Verdict, len(items))
 	// What a bundle holds is also there by itself, and that is what counts.

@@ -138,7 +138,7 @@ func (p *pushing) run(ctx context.Context, items []cache.Item, transfer func(str
 		return stats, fmt.Errorf("push release %s: %w", p.release.Name, err)
 	}
 	return to.Push(ctx, p.store, cache.Release{Name: p.release.Name, Lock: lock, Items: items},
-		cache.PushOptions{Replace: p.replace, Progress: transfer("to " + to.String())})
+		cache.PushOptions{Replace: p.replace, Waiting: p.tellWaiting, Progress: transfer("to " + to.String())})
 }
 
 // complete brings over, from the other repos, what neither the store nor the first one has: a node
