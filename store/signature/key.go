@@ -33,7 +33,8 @@ const (
 const fileLimit = 64 << 10
 
 // Generate makes a new key and writes it to file, which must not exist and which only its owner may
-// read: PKCS #8 in PEM, as openssl genpkey -algorithm ed25519 writes it.
+// read: PKCS #8 in PEM, as openssl genpkey -algorithm ed25519 writes it. A crash leaves no file, the
+// whole key, or one that [Load] refuses.
 func Generate(file string) (*Key, error) {
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -54,7 +55,7 @@ func Generate(file string) (*Key, error) {
 	return &Key{private}, nil
 }
 
-// Load reads a key that [Generate] wrote.
+// Load reads a key that [Generate] or openssl genpkey wrote.
 func Load(file string) (*Key, error) {
 	der, err := readBlock(file, privateBlock)
 	if err != nil {
@@ -66,7 +67,7 @@ func Load(file string) (*Key, error) {
 	}
 	private, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("load key %s: want an ed25519 key (rpcbuild key generate makes one)", file)
+		return nil, fmt.Errorf("load key %s: it is not an ed25519 key (rpcbuild key generate makes one)", file)
 	}
 	return &Key{private}, nil
 }
@@ -83,9 +84,19 @@ func LoadPublic(file string) (PublicKey, error) {
 	}
 	public, ok := key.(ed25519.PublicKey)
 	if !ok {
-		return PublicKey{}, fmt.Errorf("load public key %s: want an ed25519 key", file)
+		return PublicKey{}, fmt.Errorf("load public key %s: it is not an ed25519 key", file)
 	}
-	return PublicKey{[ed25519.PublicKeySize]byte(public)}, nil
+	return named(public)
+}
+
+// named returns the name of a key. All zero bytes are a point of the curve that any signature can be
+// made to fit, and name nobody.
+func named(public ed25519.PublicKey) (PublicKey, error) {
+	k := PublicKey{[ed25519.PublicKeySize]byte(public)}
+	if k == (PublicKey{}) {
+		return k, errors.New("public key: all of it is zero, which is nobody's")
+	}
+	return k, nil
 }
 
 func readBlock(file, want string) ([]byte, error) {
@@ -99,8 +110,11 @@ func readBlock(file, want string) ([]byte, error) {
 		return nil, err
 	}
 	block, _ := pem.Decode(text)
-	if block == nil || block.Type != want {
+	switch {
+	case block == nil:
 		return nil, fmt.Errorf("%s: want a PEM block of type %s", file, want)
+	case block.Type != want:
+		return nil, fmt.Errorf("%s: want a PEM block of type %s, not %s", file, want, block.Type)
 	}
 	return block.Bytes, nil
 }
@@ -118,19 +132,17 @@ func (k *Key) Sign(_ context.Context, data []byte) ([]byte, error) {
 // KeyID implements the library's Signer.
 func (k *Key) KeyID() (string, error) { return k.Public().String(), nil }
 
+// IsPublicKey reports whether text is meant to be a public key's text form.
+func IsPublicKey(text string) bool { return strings.HasPrefix(text, algorithm) }
+
 // ParsePublicKey reads the text form.
 func ParsePublicKey(text string) (PublicKey, error) {
-	var k PublicKey
 	digits, ok := strings.CutPrefix(text, algorithm)
-	if !ok {
-		return k, fmt.Errorf("public key %q: want %s and the base64 of 32 bytes", text, algorithm)
-	}
 	raw, err := decode(digits)
-	if err != nil || len(raw) != len(k.raw) {
-		return k, fmt.Errorf("public key %q: want %s and the base64 of 32 bytes", text, algorithm)
+	if !ok || err != nil || len(raw) != ed25519.PublicKeySize {
+		return PublicKey{}, fmt.Errorf("public key %q: want %s and the base64 of %d bytes", text, algorithm, ed25519.PublicKeySize)
 	}
-	copy(k.raw[:], raw)
-	return k, nil
+	return named(raw)
 }
 
 // String returns the text form.

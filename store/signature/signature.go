@@ -56,8 +56,9 @@ func Seal(payloadType string, payload []byte, key *Key) (*Envelope, error) {
 }
 
 // Open reads an envelope that must hold what payloadType says, and finds out whose signatures in it
-// are valid. One that is not valid counts for nobody: whether those that are will do is for a
-// [Trust] to say. An envelope has one form: others are refused.
+// are valid. One that is not valid, or of a key of another kind, counts for nobody: whether those
+// that are valid will do is for a [Trust] to say. An envelope has one form: others are refused. The
+// envelope keeps text.
 func Open(payloadType string, text []byte) (*Envelope, error) {
 	if len(text) > envelopeLimit {
 		return nil, fmt.Errorf("open envelope: %d bytes, at most %d are read", len(text), envelopeLimit)
@@ -68,7 +69,7 @@ func Open(payloadType string, text []byte) (*Envelope, error) {
 	if err := dec.Decode(&e); err != nil {
 		return nil, fmt.Errorf("open envelope: %w", err)
 	}
-	if again, err := json.Marshal(e); err != nil || !bytes.Equal(again, text) {
+	if again, err := json.Marshal(e); err != nil || !bytes.Equal(again, text) || e.Signatures == nil {
 		return nil, errors.New("open envelope: not in canonical form")
 	}
 	if e.PayloadType != payloadType {

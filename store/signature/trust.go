@@ -14,8 +14,10 @@ type Trust struct {
 	threshold int
 }
 
-// NewTrust returns the trust in keys, of which threshold must have signed.
+// NewTrust returns the trust in keys, of which threshold must have signed. A key that is named twice
+// counts once.
 func NewTrust(threshold int, keys ...PublicKey) (*Trust, error) {
+	keys = slices.Clone(keys)
 	slices.SortFunc(keys, func(a, b PublicKey) int { return strings.Compare(a.String(), b.String()) })
 	keys = slices.Compact(keys)
 	if threshold < 1 || threshold > len(keys) {
