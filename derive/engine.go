@@ -31,8 +31,8 @@ type Engine struct {
 	KeepGoing bool
 	// KeepFailed leaves the folder of a failed build, which the error then names.
 	KeepFailed bool
-	// Tool is what builds here and Builder the name of this machine, for realisations; Key, if set,
-	// signs them.
+	// Tool is what builds here, see [Tool], and Builder the name of this machine, for realisations; Key,
+	// if set, signs them.
 	Tool, Builder string
 	Key           *signature.Key
 	// Events, if set, is told what happens, by one goroutine at a time.

@@ -84,7 +84,7 @@ func readDefinition(dir, release string) (*Definition, error) {
 		return nil, err
 	}
 	if err := d.validate(); err != nil {
-		return nil, locate(file, content, err)
+		return nil, spec.Locate(file, content, err)
 	}
 	return &d, nil
 }

@@ -61,7 +61,7 @@ func (l *Locker) Lock(ctx context.Context, r *Release, update []string) ([]Chang
 	}
 	file := definitionFile(r.Dir, r.Name)
 	content, _ := os.ReadFile(file) // without it the error has no line
-	return nil, locate(file, content, err)
+	return nil, spec.Locate(file, content, err)
 }
 
 func (l *Locker) resolve(ctx context.Context, r *Release, update []string) ([]Change, error) {

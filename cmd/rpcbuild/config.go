@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rcbops/rpcbuild/recipes/spec"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // systemConfig is the machine's configuration file.
@@ -36,6 +37,14 @@ type configFile struct {
 	// GPGPrivate is the file with the key that signs apt repositories, GPGPublic with its public part.
 	GPGPrivate string `yaml:"gpg_private"`
 	GPGPublic  string `yaml:"gpg_public"`
+	// Key is the file with the key that signs what is built and pushed here.
+	Key string `yaml:"key"`
+	// Trust lists whose signatures count, as public keys or files with one, and TrustThreshold says
+	// how many of them must have signed; nil means one.
+	Trust          []string `yaml:"trust"`
+	TrustThreshold *int     `yaml:"trust_threshold"`
+	// ReleaseCandidate is the branch of the recipes whose releases are not replaced.
+	ReleaseCandidate string `yaml:"release_candidate"`
 
 	name string // the file's
 }
@@ -71,7 +80,22 @@ func readConfigFile(name string) (*configFile, error) {
 	if err := spec.DecodeYAML(name, content, f); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
+	if err := f.validate(); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", spec.Locate(name, content, err))
+	}
 	return f, nil
+}
+
+func (f *configFile) validate() error {
+	for i, t := range f.Trust {
+		if _, err := trustedKey(f.trusted(t)); err != nil {
+			return spec.Errorf(fmt.Sprintf("$.trust[%d]", i), "%v", err)
+		}
+	}
+	if t := f.TrustThreshold; t != nil && *t < 1 {
+		return spec.Errorf("$.trust_threshold", "%d keys: want at least one", *t)
+	}
+	return nil
 }
 
 // values returns what the file says for a flag; nothing, if it says nothing.
@@ -92,6 +116,18 @@ func (f *configFile) values(flag string) []string {
 		values = []string{f.path(f.GPGPrivate)}
 	case "gpg-public":
 		values = []string{f.path(f.GPGPublic)}
+	case "key":
+		values = []string{f.path(f.Key)}
+	case "trust":
+		for _, t := range f.Trust {
+			values = append(values, f.trusted(t))
+		}
+	case "trust-threshold":
+		if f.TrustThreshold != nil {
+			values = []string{strconv.Itoa(*f.TrustThreshold)}
+		}
+	case "release-candidate":
+		values = []string{f.ReleaseCandidate}
 	case "jobs":
 		if f.Jobs != 0 {
 			values = []string{strconv.Itoa(f.Jobs)}
@@ -108,6 +144,14 @@ func (f *configFile) path(p string) string {
 		return p
 	}
 	return filepath.Join(filepath.Dir(f.name), p)
+}
+
+// trusted returns an entry of trust: a key as it is, or the path of a file with one.
+func (f *configFile) trusted(t string) string {
+	if signature.IsPublicKey(t) {
+		return t
+	}
+	return f.path(t)
 }
 
 // timeout returns what the strongest file that says something of it says; else 0.

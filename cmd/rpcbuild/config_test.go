@@ -95,6 +95,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 func FuzzReadConfig(f *testing.F) {
 	f.Add("store: /srv/store\nrepo: [a, \"https://example.org\"]\njobs: 2\nupstreams: {a: b}\n")
 	f.Add("repo: one\n")
+	f.Add("key: a\ntrust: [\"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\", b]\ntrust_threshold: 2\nrelease_candidate: rc\n")
 	f.Add("&a [*a]")
 	f.Fuzz(func(t *testing.T, content string) {
 		file := filepath.Join(t.TempDir(), "config.yaml")
@@ -105,7 +106,7 @@ func FuzzReadConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, flag := range []string{"store", "repo", "recipes", "jobs", "builder", "gpg-private", "gpg-public"} {
+		for _, flag := range []string{"store", "repo", "recipes", "jobs", "builder", "gpg-private", "gpg-public", "key", "trust", "trust-threshold", "release-candidate"} {
 			c.values(flag)
 		}
 		upstreams([]*configFile{c, c})

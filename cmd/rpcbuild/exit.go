@@ -10,6 +10,7 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // A usageError is a command line, a variable or a configuration that means nothing.
@@ -42,7 +43,8 @@ func exitCode(err error) int {
 		digest    *store.DigestError
 		conflict  *store.ConflictError
 		published *cache.WrongError
-		signature *apt.SignatureError
+		archive   *apt.SignatureError
+		untrusted *signature.UntrustedError
 	)
 	switch {
 	case err == nil:
@@ -51,7 +53,8 @@ func exitCode(err error) int {
 		return 130
 	case errors.As(err, &usage), errors.As(err, &file):
 		return 2
-	case errors.As(err, &wrong), errors.As(err, &digest), errors.As(err, &conflict), errors.As(err, &published), errors.As(err, &signature):
+	case errors.As(err, &wrong), errors.As(err, &digest), errors.As(err, &conflict), errors.As(err, &published),
+		errors.As(err, &archive), errors.As(err, &untrusted):
 		return 4
 	case errors.Is(err, cache.ErrUnreachable):
 		return 5

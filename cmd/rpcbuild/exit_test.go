@@ -11,6 +11,7 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 func TestExitCode(t *testing.T) {
@@ -30,6 +31,7 @@ func TestExitCode(t *testing.T) {
 		{"one of several", errors.Join(failed, &store.ConflictError{}), 4},
 		{"what rpc-repo has is wrong", reportedError{&cache.WrongError{Err: failed}}, 4},
 		{"signature", fmt.Errorf("lock: %w", &apt.SignatureError{Err: failed}), 4},
+		{"untrusted", fmt.Errorf("ask rpc-repo: %w", &signature.UntrustedError{Want: 1}), 4},
 		{"unreachable", fmt.Errorf("verify: %w", fmt.Errorf("%w: %w", cache.ErrUnreachable, failed)), 5},
 		{"interrupted", errInterrupted, 130},
 		{"cancelled", errors.Join(failed, context.Canceled), 130},

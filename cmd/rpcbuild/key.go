@@ -1,106 +1,136 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
-	"github.com/rcbops/rpcbuild/cache"
-	"github.com/rcbops/rpcbuild/cache/openpgp"
-	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
-// keyOptions name the key that signs apt repositories. Its public part goes into the lock when that
-// is made, and from there into the images; its private part is needed to push.
-type keyOptions struct{ private, public string }
+func newKey(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Make or show the key that signs what is built and pushed here",
+		Long: `key makes and shows the ed25519 key that signs what this machine says of its builds, and of what it
+publishes. Whoever lists its public part under trust in the configuration believes that.
 
-func (o *keyOptions) flags(flags *pflag.FlagSet, locks bool) {
-	flags.StringVar(&o.private, "gpg-private", "", "`file` with the key that signs apt repositories (default: one that is made once)")
-	if locks {
-		flags.StringVar(&o.public, "gpg-public", "", "`file` with its public part, where the private one is not at hand")
+apt knows nothing of it: apt repositories are signed by an OpenPGP key, which --gpg-private names.`,
 	}
+	cmd.AddCommand(newKeyVerb(a, "generate", "Make a key", (*keyVerb).generate), newKeyVerb(a, "show", "Print a key's public part", (*keyVerb).show))
+	return cmd
 }
 
-// signingKey returns a function that gives the armored public key for a new lock. Where no key is
-// named, it makes one, once, in the user's configuration.
-func (a *app) signingKey(o keyOptions) func() (string, error) {
-	return func() (string, error) {
-		if o.public != "" {
-			return readPublicKey(o.public)
+// keyVerb is a verb about the key in file.
+type keyVerb struct {
+	*app
+	file   string
+	public string // file that gets the public part
+	json   bool
+}
+
+func newKeyVerb(a *app, name, short string, run func(*keyVerb) error) *cobra.Command {
+	v := keyVerb{app: a}
+	cmd := &cobra.Command{
+		Use:   name + " [FILE]",
+		Short: short,
+		Long: short + `. FILE is the one that --key, RPCBUILD_KEY or key in the configuration name, or else signing.pem in the
+user's configuration folder.
+
+The public part goes to standard output, as others list it under trust in their configuration. FILE is PKCS #8 in
+PEM, and --public writes PKIX in PEM: what openssl reads and writes.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			v.file = a.signingFile()
+			if len(args) > 0 {
+				v.file = args[0]
+			}
+			return run(&v)
+		},
+	}
+	cmd.Flags().StringVar(&v.public, "public", "", "`file` that gets the public part")
+	jsonFlag(cmd.Flags(), &v.json)
+	return cmd
+}
+
+func (v *keyVerb) generate() error {
+	if v.public != "" { // that is better found out before there is a key
+		if _, err := os.Lstat(v.public); err == nil {
+			return fmt.Errorf("generate key: %s exists already", v.public)
 		}
-		key, err := a.loadKey(o)
-		if errors.Is(err, fs.ErrNotExist) && o.private == "" {
-			key, err = a.makeKey()
+	}
+	if v.file == filepath.Join(v.configDir(), filepath.Base(v.file)) {
+		if err := os.MkdirAll(v.configDir(), 0o700); err != nil {
+			return fmt.Errorf("generate key: %w", err)
 		}
-		if err != nil {
-			return "", err
-		}
-		public, err := key.Public()
-		return string(public), err
 	}
-}
-
-func (a *app) keyFile() string { return filepath.Join(a.configDir(), "apt-signing.asc") }
-
-func (a *app) loadKey(o keyOptions) (*openpgp.Key, error) {
-	if o.private != "" {
-		return openpgp.LoadKey(o.private)
+	key, err := signature.Generate(v.file)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: it stays as it is (key show prints it)", err)
 	}
-	return openpgp.LoadKey(a.keyFile())
-}
-
-func (a *app) makeKey() (*openpgp.Key, error) {
-	if err := os.MkdirAll(a.configDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("make signing key: %w", err)
-	}
-	key, err := openpgp.GenerateKey(a.keyFile(), "rpc-repo signing key")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fmt.Fprintf(a.err, "made the key %s that signs apt repositories: %s (keep a copy; --gpg-private names another)\n",
-		key.Fingerprint(), a.keyFile())
-	return key, nil
+	fmt.Fprintf(v.err, "made %s: keep it to yourself, and keep a copy\n", v.file)
+	return v.print(key)
 }
 
-func readPublicKey(file string) (string, error) {
-	content, err := os.ReadFile(file)
+func (v *keyVerb) show() error {
+	key, err := signature.Load(v.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w (key generate makes it)", err)
+	}
 	if err != nil {
-		return "", fmt.Errorf("read public key: %w", err)
+		return err
 	}
-	if !strings.HasPrefix(string(content), "-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-		return "", fmt.Errorf("read public key %s: it is not an armored public key (gpg --armor --export writes one)", file)
-	}
-	return string(content), nil
+	fmt.Fprintf(v.err, "the key in %s\n", v.file)
+	return v.print(key)
 }
 
-// signer returns what signs the repositories of a release that has a lock. Where the key of the lock
-// is not at hand, using it is the error: a push that signs nothing needs no key.
-func (a *app) signer(o keyOptions, lock *recipes.Lock) cache.Signer {
-	key, err := a.loadKey(o)
-	if err != nil {
-		return absentKey{fmt.Errorf("%w (--gpg-private names the file)", err)}
-	}
-	inLock := []byte(lock.SigningKey)
-	merged, err := key.Keyring(inLock)
-	if err != nil {
-		return absentKey{fmt.Errorf("the lock's signing key: %w", err)}
-	}
-	if !bytes.Equal(merged, inLock) {
-		return absentKey{fmt.Errorf("key %s is not the one that the lock names, which clients will trust (--gpg-private names the right one)", key.Fingerprint())}
-	}
-	return key
+// jsonKey is the only line of key generate and of key show.
+type jsonKey struct {
+	Event  string `json:"event"`
+	Public string `json:"public"`
+	File   string `json:"file"`
 }
 
-// absentKey is a [cache.Signer] that says why it cannot sign.
-type absentKey struct{ err error }
+func (v *keyVerb) print(key *signature.Key) error {
+	public := key.Public()
+	if err := v.writePublic(public); err != nil {
+		return err
+	}
+	if v.json {
+		j := newJSONLines(v.out)
+		j.write(jsonKey{"key", public.String(), v.file})
+		return j.err
+	}
+	if _, err := fmt.Fprintln(v.out, public); err != nil {
+		return err
+	}
+	fmt.Fprintf(v.err, "others trust it with this in their configuration:\ntrust: [\"%s\"]\n", public)
+	return nil
+}
 
-func (k absentKey) Keyring([]byte) ([]byte, error)       { return nil, k.err }
-func (k absentKey) ClearSign([]byte) ([]byte, error)     { return nil, k.err }
-func (k absentKey) DetachSign([]byte) ([]byte, error)    { return nil, k.err }
-func (k absentKey) Verify(text, clear, det []byte) error { return k.err }
+// writePublic makes the file of --public. One that exists may be the key itself: it stays.
+func (v *keyVerb) writePublic(public signature.PublicKey) error {
+	if v.public == "" {
+		return nil
+	}
+	text, err := public.PEM()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(v.public, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("write public key: %w", err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write public key: %w", err)
+	}
+	return nil
+}

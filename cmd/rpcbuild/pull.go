@@ -41,6 +41,7 @@ func (o *pullOptions) run(ctx context.Context, a *app, args []string) error {
 	if err := s.wantRepo(); err != nil {
 		return err
 	}
+	s.tellTrust()
 	from, rel, err := s.findRelease(ctx, name)
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)

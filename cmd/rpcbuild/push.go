@@ -45,7 +45,7 @@ func (o *pushOptions) run(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	defer s.close()
-	if err := s.wantRepo(); err != nil {
+	if err := firstError(s.wantRepo(), s.wantKey(true)); err != nil {
 		return err
 	}
 	g, err := s.graph(rel, o.only...)
@@ -127,7 +127,9 @@ func (p *pushing) run(ctx context.Context, items []cache.Item, transfer func(str
 	if err != nil {
 		return stats, err
 	}
-	to, err := cache.Open(p.repoURLs[0], cache.Options{Create: true, Signer: p.signer, Dir: p.generationDir()})
+	opts := p.cacheOptions()
+	opts.Create, opts.Signer = true, p.signer
+	to, err := cache.Open(p.repoURLs[0], opts)
 	if err != nil {
 		return stats, err
 	}

@@ -74,6 +74,12 @@ func (o *realizeOptions) engine(s *session) (*derive.Engine, error) {
 			return nil, err
 		}
 	}
+	if err := s.wantKey(o.push); err != nil {
+		return nil, err
+	}
+	if o.pull && !o.offline {
+		s.tellTrust()
+	}
 	e := s.engine()
 	e.Offline, e.KeepGoing = o.offline, o.keepGoing
 	if !o.pull {

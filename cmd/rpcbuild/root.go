@@ -23,6 +23,7 @@ type app struct {
 	recipes     string
 	upstreams   map[string]string
 	timeout     time.Duration // of upstreams; 0 for the default
+	signing     signingOptions
 
 	started bool // a verb runs: what went wrong before is the command line's fault
 }
@@ -73,9 +74,10 @@ Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition 
 	flags.StringVar(&a.storeFolder, "store", a.storeDir(), "`folder` of this machine's artifacts")
 	flags.StringArrayVar(&a.repoURLs, "repo", nil, "`URL` or folder of an rpc-repo; repeatable: the first is written to, all are read")
 	flags.StringVar(&a.recipes, "recipes", "recipes", "`folder` with the release definitions")
+	a.signing.flags(flags)
 	root.AddCommand(
 		newRealize(a), newVerify(a), newPlan(a), newLock(a), newReleases(a), newShow(a), newLog(a),
-		newPush(a), newPull(a), newServe(a), newVersion(a), newBuild(a), newSandbox(a),
+		newPush(a), newPull(a), newServe(a), newKey(a), newVersion(a), newBuild(a), newSandbox(a),
 	)
 	return root
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rcbops/rpcbuild/recipes/apt"
 	"github.com/rcbops/rpcbuild/recipes/python"
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // aptConfig is where this machine's apt has its sources.
@@ -24,7 +25,9 @@ const aptConfig = "/etc/apt"
 type session struct {
 	*app
 	store  *store.Store
-	repos  []*cache.Repo // to read
+	key    *signature.Key   // signs what is built and pushed; nil if there is none
+	trust  *signature.Trust // whose statements count; nil for everybody's
+	repos  []*cache.Repo    // to read
 	client *download.Client
 	// archive and index tell where upstreams are for this machine.
 	archive func(apt.Mirror) (string, error)
@@ -43,6 +46,9 @@ func (a *app) open(write bool) (_ *session, err error) {
 			s.close()
 		}
 	}()
+	if s.key, s.trust, err = a.loadSigning(); err != nil {
+		return nil, err
+	}
 	if s.store, err = store.Open(a.storeFolder); err != nil {
 		return nil, fmt.Errorf("%w (--store names another folder)", err)
 	}
@@ -50,7 +56,9 @@ func (a *app) open(write bool) (_ *session, err error) {
 		return nil, err
 	}
 	for i, url := range a.repoURLs {
-		r, err := cache.Open(url, cache.Options{Create: write && i == 0, Dir: s.generationDir()})
+		opts := s.cacheOptions()
+		opts.Create = write && i == 0
+		r, err := cache.Open(url, opts)
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -68,6 +76,11 @@ func (a *app) openRelease(args []string, write bool) (*recipes.Release, *session
 	}
 	s, err := a.open(write)
 	return rel, s, err
+}
+
+// cacheOptions are what is the same for every repo.
+func (s *session) cacheOptions() cache.Options {
+	return cache.Options{Key: s.key, Trust: s.trust, Dir: s.generationDir()}
 }
 
 // generationDir keeps what rpc-repos had when they were last asked.
@@ -94,7 +107,9 @@ func (s *session) engine() *derive.Engine {
 
 // strictEngine returns an engine for which a repo that does not answer is an error.
 func (s *session) strictEngine() *derive.Engine {
-	e := &derive.Engine{Store: s.store, Kinds: recipes.Kinds(), Client: s.client, Tool: version(), Builder: s.name}
+	e := &derive.Engine{
+		Store: s.store, Kinds: recipes.Kinds(), Client: s.client, Tool: derive.Tool("rpcbuild " + version()), Builder: s.name, Key: s.key,
+	}
 	for _, r := range s.repos {
 		e.Substituters = append(e.Substituters, r)
 	}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,6 +48,12 @@ type jsonDerivation struct {
 	Size     int64                       `json:"size"`
 	Inputs   map[string]store.ArtifactID `json:"inputs"`
 	Publish  []string                    `json:"publish"`
+	// Of what is said of the build; absent where nobody said anything.
+	Builder string     `json:"builder,omitempty"`
+	Tool    string     `json:"tool,omitempty"`
+	Time    *time.Time `json:"time,omitempty"`
+	Seconds float64    `json:"seconds,omitempty"`
+	Signers []string   `json:"signers,omitempty"` // public keys
 }
 
 func (o *showOptions) run(ctx context.Context, a *app, args []string) error {
@@ -139,6 +147,16 @@ func (s *session) describe(st derive.Step, artifacts map[*derive.Node]store.Arti
 	if st.Artifact.IsZero() {
 		return d, nil
 	}
+	said, err := s.store.Statement(st.Drv, st.Artifact)
+	switch {
+	case err == nil:
+		d.Builder, d.Tool, d.Time, d.Seconds = said.Builder, said.Tool, &said.Time, milliseconds(said.Seconds)
+		for _, k := range said.Signers() {
+			d.Signers = append(d.Signers, k.String())
+		}
+	case !errors.Is(err, store.ErrNotFound):
+		return d, err
+	}
 	m, err := s.store.Manifest(st.Artifact)
 	if errors.Is(err, store.ErrNotFound) {
 		return d, nil
@@ -216,9 +234,11 @@ func (o *showOptions) printOne(s *session, steps []derive.Step, st derive.Step) 
 	if !d.Artifact.IsZero() {
 		row("artifact", d.Artifact.String())
 		row("size", formatSize(d.Size))
-		if r, err := s.store.Realisation(d.Drv, d.Artifact); err == nil {
-			row("built", fmt.Sprintf("by %s with rpcbuild %s, %s, in %s", r.Builder, r.Tool, r.Time.Format(time.RFC3339), formatSeconds(r.Seconds)))
-		}
+	}
+	if d.Time != nil {
+		row("built", fmt.Sprintf("by %s, %s, in %s", d.Builder, d.Time.Format(time.RFC3339), formatSeconds(d.Seconds)))
+		row("with", d.Tool)
+		row("signed", cmp.Or(strings.Join(d.Signers, ", "), "by nobody"))
 	}
 	row("state", string(st.Action)+": "+oneLine(st.Because))
 	for _, name := range slices.Sorted(maps.Keys(d.Inputs)) {

@@ -67,6 +67,7 @@ func (o *verifyOptions) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	s.tellTrust()
 	verdicts, err := o.judge(ctx, s, g)
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", rel.Name, err)

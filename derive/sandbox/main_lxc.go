@@ -78,6 +78,9 @@ func start(c *lxc.Container, command []string) error {
 	}
 }
 
+// Version returns the version of LXC that sandboxes are made with; empty if this program has none.
+func Version() string { return lxc.Version() }
+
 // linked returns an error if this program has no LXC in it.
 func linked() error { return nil }
 

@@ -9,4 +9,7 @@ var errNoLXC = errors.New("a sandbox needs LXC, which this rpcbuild was built wi
 // Main says that this rpcbuild has no LXC.
 func Main(string) error { return errNoLXC }
 
+// Version returns the version of LXC that sandboxes are made with: this program has none.
+func Version() string { return "" }
+
 func linked() error { return errNoLXC }

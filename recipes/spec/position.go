@@ -1,4 +1,4 @@
-package recipes
+package spec
 
 import (
 	"errors"
@@ -7,18 +7,16 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-
-	"github.com/rcbops/rpcbuild/recipes/spec"
 )
 
-// locate gives a [*spec.Error] the place of its field in the file, or of the nearest field around it
-// that is there.
-func locate(file string, content []byte, err error) error {
-	var s *spec.Error
+// Locate turns an [*Error], and any other, into a [*FileError] of file, whose content is a YAML
+// document: at the place of its field, or of the nearest field around it that is there.
+func Locate(file string, content []byte, err error) error {
+	var s *Error
 	if !errors.As(err, &s) {
-		return &spec.FileError{File: file, Msg: err.Error()}
+		return &FileError{File: file, Msg: err.Error()}
 	}
-	e := &spec.FileError{File: file, Msg: s.Msg, Hint: s.Hint}
+	e := &FileError{File: file, Msg: s.Msg, Hint: s.Hint}
 	doc, parseErr := parser.ParseBytes(content, 0)
 	if parseErr != nil {
 		return e
