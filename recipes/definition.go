@@ -25,6 +25,9 @@ type Definition struct {
 	Distribution spec.Distribution `yaml:"distribution"`
 	// URL is the web root where clients will find rpc-repo; images have it as their apt source.
 	URL string `yaml:"url"`
+	// ReleaseCandidate is the git branch of the recipes that the release is delivered from, if there is
+	// one: see [Release.CheckReplace]. It changes nothing of what is built.
+	ReleaseCandidate string `yaml:"release_candidate"`
 	// Chroots lists the Debian packages of the root file systems that others are built in.
 	Chroots Chroots        `yaml:"chroots"`
 	Apt     apt.Definition `yaml:"apt"`
@@ -101,6 +104,11 @@ func (d *Definition) validate() error {
 	}
 	if !strings.HasPrefix(d.URL, "http://") && !strings.HasPrefix(d.URL, "https://") || strings.HasSuffix(d.URL, "/") {
 		return spec.Errorf("$.url", "url %q: want an http or https URL without a slash at its end", d.URL)
+	}
+	if d.ReleaseCandidate != "" {
+		if err := git.CheckBranch(d.ReleaseCandidate); err != nil {
+			return spec.Errorf("$.release_candidate", "%v", err)
+		}
 	}
 	if err := d.Apt.Validate(); err != nil {
 		return err

@@ -86,6 +86,7 @@ func TestDefinitionErrors(t *testing.T) {
 		"no codename":      {change(", codename: trixie", ""), "r1.yaml:1:"},
 		"url with a slash": {change("example.org", "example.org/"), `r1.yaml:2:6: url "https://rpc-repo.example.org/": want an http or https URL without a slash at its end`},
 		"url without http": {change("https://", "ftp://"), "r1.yaml:2:6: url "},
+		"no branch":        {sampleDefinition + "release_candidate: -x\n", `r1.yaml:17:20: branch "-x": want a name`},
 		"unknown mirror":   {change("integrated: [debian]", "integrated: [debain]"), `r1.yaml:11:16: unknown mirror "debain" (did you mean "debian"?)`},
 		"repository name":  {change("    requirements:", "    \"a b\":"), `repository name "a b"`},
 		"no version":       {change(", version: master", ""), `r1.yaml:16:`},

@@ -105,9 +105,17 @@ func (r Realisation) validate() error {
 		return fmt.Errorf("time %s: want UTC and whole seconds", r.Time.Format(time.RFC3339Nano))
 	}
 	for _, words := range []string{r.Builder, r.Tool} {
-		if len(words) > wordsLimit || !utf8.ValidString(words) || strings.ContainsFunc(words, func(c rune) bool { return !unicode.IsPrint(c) }) {
-			return fmt.Errorf("name of a builder or a tool %.100q: want a line of at most %d bytes that can be printed", words, wordsLimit)
+		if err := CheckWords(words); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// CheckWords refuses what cannot be a builder's name, or what it says of its tools.
+func CheckWords(words string) error {
+	if len(words) > wordsLimit || !utf8.ValidString(words) || strings.ContainsFunc(words, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return fmt.Errorf("name of a builder or a tool %.100q: want a line of at most %d bytes that can be printed", words, wordsLimit)
 	}
 	return nil
 }
@@ -120,6 +128,11 @@ func (s Statement) Encode() []byte {
 		b.WriteByte('\n')
 	}
 	return b.Bytes()
+}
+
+// SignedBy reports whether key signed one of the envelopes.
+func (s Statement) SignedBy(key signature.PublicKey) bool {
+	return slices.Contains(s.Signers(), key)
 }
 
 // Trusted returns what those say whom t trusts, the first of them first, or a

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rcbops/rpcbuild/recipes/git"
 	"github.com/rcbops/rpcbuild/recipes/spec"
 	"github.com/rcbops/rpcbuild/store/signature"
 )
@@ -90,6 +91,11 @@ func (f *configFile) validate() error {
 	for i, t := range f.Trust {
 		if _, err := trustedKey(f.trusted(t)); err != nil {
 			return spec.Errorf(fmt.Sprintf("$.trust[%d]", i), "%v", err)
+		}
+	}
+	if b := f.ReleaseCandidate; b != "" {
+		if err := git.CheckBranch(b); err != nil {
+			return spec.Errorf("$.release_candidate", "%v", err)
 		}
 	}
 	if t := f.TrustThreshold; t != nil && *t < 1 {

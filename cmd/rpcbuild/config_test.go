@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 func TestConfigPrecedence(t *testing.T) {
@@ -49,6 +51,42 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"http://a": "http://user", "http://b": "http://system"}, upstreams(files)); diff != "" {
 		t.Errorf("upstreams (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfigOfTrust(t *testing.T) {
+	dir := t.TempDir()
+	const alice = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+	key, err := signature.ParsePublicKey(alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "alice.pem"), public, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config.yaml")
+	content := "key: signing.pem\ntrust: [\"" + alice + "\", alice.pem]\ntrust_threshold: 2\nrelease_candidate: stable/rc\n"
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := readConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string][]string{
+		"key": {filepath.Join(dir, "signing.pem")}, "trust": {alice, filepath.Join(dir, "alice.pem")},
+		"trust-threshold": {"2"}, "release-candidate": {"stable/rc"},
+	} {
+		if diff := cmp.Diff(want, f.values(flag)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", flag, diff)
+		}
+		if got := (&configFile{}).values(flag); got != nil {
+			t.Errorf("%s: a file that says nothing of it says %q", flag, got)
+		}
 	}
 }
 

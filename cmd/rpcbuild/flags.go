@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/store"
 )
 
 // engineOptions are the flags of verbs that build.
@@ -23,6 +24,9 @@ func (o *engineOptions) flags(flags *pflag.FlagSet) {
 func (o *engineOptions) apply(e *derive.Engine) error {
 	if o.jobs < 0 {
 		return usageErrorf("--jobs %d: want a positive number", o.jobs)
+	}
+	if err := store.CheckWords(o.builder); err != nil {
+		return usageErrorf("--builder: %w", err)
 	}
 	e.Jobs, e.KeepFailed = o.jobs, o.keepFailed
 	if o.builder != "" {

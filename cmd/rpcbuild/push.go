@@ -15,9 +15,9 @@ import (
 
 type pushOptions struct {
 	keyOptions
-	only    []string
-	replace bool
-	json    bool
+	replaceOptions
+	only []string
+	json bool
 }
 
 func newPush(a *app) *cobra.Command {
@@ -26,7 +26,11 @@ func newPush(a *app) *cobra.Command {
 		Use:   "push RELEASE",
 		Short: "Publish a realized release to rpc-repo",
 		Long: `push publishes what the store has of a release to the first --repo, which must be a folder.
-What is there is not copied again.`,
+What is there is not copied again.
+
+--replace publishes in place of other content, unless the recipes have a release-candidate branch (release_candidate
+in the definition or in the configuration) that holds the same release, with the same lock: that is refused, with
+exit status 2.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRelease,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
@@ -34,7 +38,7 @@ What is there is not copied again.`,
 	flags := cmd.Flags()
 	o.keyOptions.flags(flags, false)
 	onlyFlag(flags, &o.only)
-	flags.BoolVar(&o.replace, "replace", false, "publish in place of other content that rpc-repo has")
+	o.replaceOptions.flags(flags)
 	jsonFlag(flags, &o.json)
 	return cmd
 }
@@ -50,6 +54,9 @@ func (o *pushOptions) run(ctx context.Context, a *app, args []string) error {
 	}
 	g, err := s.graph(rel, o.only...)
 	if err != nil {
+		return err
+	}
+	if err := o.check(ctx, rel); err != nil {
 		return err
 	}
 	items, err := plannedItems(ctx, s.engine(), g)

@@ -15,12 +15,12 @@ import (
 type realizeOptions struct {
 	engineOptions
 	keyOptions
+	replaceOptions
 	only      []string
 	offline   bool
 	keepGoing bool
 	push      bool
 	pull      bool
-	replace   bool
 	json      bool
 }
 
@@ -43,7 +43,7 @@ What exists in either is not built. A release without a lock is locked first.`,
 	flags.BoolVar(&o.keepGoing, "keep-going", false, "after a failure, build what can be built")
 	flags.BoolVar(&o.push, "push", false, "publish to the first --repo")
 	flags.BoolVar(&o.pull, "pull", true, "take from --repo what it has")
-	flags.BoolVar(&o.replace, "replace", false, "publish in place of other content that rpc-repo has")
+	o.replaceOptions.flags(flags)
 	jsonFlag(flags, &o.json)
 	return cmd
 }
@@ -103,6 +103,11 @@ type realizing struct {
 func (r *realizing) all(ctx context.Context) error {
 	if r.release.Lock == nil {
 		if err := r.lockFirst(ctx); err != nil {
+			return err
+		}
+	}
+	if r.push {
+		if err := r.check(ctx, r.release); err != nil {
 			return err
 		}
 	}
