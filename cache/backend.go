@@ -71,8 +71,9 @@ type Writer interface {
 	List(ctx context.Context, dir string, fn func(FileInfo) error) error
 }
 
-// OpenBackend returns the backend for the URL of a repo: a folder or a file URL, which it can write
-// to, or an http or https URL.
+// OpenBackend returns the backend for the URL of a repo. It can write to a folder, a file URL,
+// sftp://user@host:port/absolute/folder, and s3://bucket/prefix?endpoint=URL&region=NAME, and read
+// http and https URLs. Key files are read; nobody is asked yet.
 func OpenBackend(raw string, opts Options) (Backend, error) {
 	scheme, _, isURL := strings.Cut(raw, "://")
 	if !isURL {
@@ -96,7 +97,11 @@ func OpenBackend(raw string, opts Options) (Backend, error) {
 			return nil, fmt.Errorf("open rpc-repo %s: the URL names no host", raw)
 		}
 		return openWeb(u, opts.Roots), nil
+	case "sftp":
+		return openSFTP(u, opts)
+	case "s3":
+		return openS3(u, opts)
 	default:
-		return nil, fmt.Errorf("open rpc-repo %s: %s:// is not supported: use a folder, file://, http:// or https://", u.Redacted(), scheme)
+		return nil, fmt.Errorf("open rpc-repo %s: %s:// is not supported: use a folder, file://, http://, https://, sftp:// or s3://", u.Redacted(), scheme)
 	}
 }

@@ -38,29 +38,44 @@ func serve(t *testing.T, dir string) string {
 }
 
 func TestFolder(t *testing.T) {
-	w := backend(t, filepath.Join(t.TempDir(), "made", "here")).(cache.Writer)
-	cachetest.TestBackend(t, w, w)
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	w, other := backend(t, dir).(cache.Writer), backend(t, dir).(cache.Writer)
+	cachetest.TestBackend(t, w, other, w)
 }
 
 func TestFileURL(t *testing.T) {
-	w := backend(t, "file://"+t.TempDir()).(cache.Writer)
-	cachetest.TestBackend(t, w, w)
+	url := "file://" + t.TempDir()
+	w, other := backend(t, url).(cache.Writer), backend(t, url).(cache.Writer)
+	cachetest.TestBackend(t, w, other, w)
 }
 
 func TestHTTP(t *testing.T) {
 	dir := t.TempDir()
-	cachetest.TestBackend(t, backend(t, dir).(cache.Writer), backend(t, serve(t, dir)+"/"))
+	cachetest.TestBackend(t, backend(t, dir).(cache.Writer), backend(t, dir).(cache.Writer), backend(t, serve(t, dir)+"/"))
 }
 
 func TestOpenBackend(t *testing.T) {
 	for url, want := range map[string]string{
-		"":                    "no folder or URL",
-		"sftp://host/repo":    "sftp:// is not supported: use a folder",
-		"s3://user:secret@b/": "s3:// is not supported",
-		"http:///path":        "names no host",
-		"file://host/path":    "an absolute path",
-		"file://relative":     "an absolute path",
-		"http://[::1":         "missing ']'",
+		"":                 "no folder or URL",
+		"ftp://host/repo":  "ftp:// is not supported: use a folder",
+		"http:///path":     "names no host",
+		"file://host/path": "an absolute path",
+		"file://relative":  "an absolute path",
+		"http://[::1":      "missing ']'",
+
+		"sftp://host":               "names no folder",
+		"sftp://host/":              "names no folder",
+		"sftp:///repo":              "names no host",
+		"sftp://u:secret@host/repo": "REPO_USER_KEY",
+		"sftp://host/repo?x=y":      "nothing after it",
+		"sftp://host/repo":          "REPO_HOST_PUBKEY",
+
+		"s3://user:secret@b/":           "AWS_ACCESS_KEY_ID",
+		"s3:///prefix":                  "names no bucket",
+		"s3://b:9000/prefix":            "?endpoint=https://b:9000",
+		"s3://b/p?endpont=https://host": "want endpoint or region",
+		"s3://b/p?endpoint=ftp://host":  "want https://host:port",
+		"s3://b/p?endpoint=https://h/x": "want https://host:port",
 	} {
 		_, err := cache.OpenBackend(url, cache.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {

@@ -51,6 +51,8 @@ type Options struct {
 	Trust *signature.Trust
 	// Roots are the certificate authorities to trust for https; nil means the system's.
 	Roots *x509.CertPool
+	// SSH says how an sftp URL's server is logged in to.
+	SSH SSHOptions
 	// Jobs is how many transfers run side by side; 0 means 8.
 	Jobs int
 	// Dir is a folder that keeps what is known of repos between processes, so that asking what is
@@ -80,7 +82,7 @@ type Repo struct {
 	coming     map[store.Blob]chan struct{} // content that is fetched now; closed when that ends
 }
 
-// Open returns the repo at url: a folder, or a file, http or https URL. Nothing is asked yet.
+// Open returns the repo at url: see [OpenBackend]. Nothing is asked yet.
 func Open(url string, opts Options) (*Repo, error) {
 	b, err := OpenBackend(url, opts)
 	if err != nil {

@@ -174,6 +174,9 @@ func (f *folder) write(ctx context.Context, root *os.Root, temp string, content 
 	if err != io.EOF {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := file.Chmod(0o444); err != nil {
 		return err
 	}

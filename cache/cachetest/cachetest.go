@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -18,9 +19,9 @@ import (
 )
 
 // TestBackend tests that r reads what w wrote. For a backend that reads and writes, they are the
-// same. The tree must be empty.
-func TestBackend(t *testing.T, w cache.Writer, r cache.Backend) {
-	s := suite{w, r}
+// same. other is another writer to the same tree, as another machine has it. The tree must be empty.
+func TestBackend(t *testing.T, w, other cache.Writer, r cache.Backend) {
+	s := suite{w, other, r}
 	t.Run("absent", s.absent)
 	t.Run("create", s.create)
 	t.Run("replace", s.replace)
@@ -31,14 +32,23 @@ func TestBackend(t *testing.T, w cache.Writer, r cache.Backend) {
 	t.Run("link", s.link)
 	t.Run("symlink", s.symlink)
 	t.Run("update", s.update)
+	t.Run("race", s.race)
 	t.Run("names", s.names)
+	t.Run("characters", s.characters)
 	t.Run("interrupted", s.interrupted)
+	t.Run("given up", s.givenUp)
 	t.Run("large", s.large)
+	t.Run("many", s.many)
 }
 
 type suite struct {
-	w cache.Writer
-	r cache.Backend
+	w, other cache.Writer
+	r        cache.Backend
+}
+
+// writer returns the two writers by turns.
+func (s suite) writer(i int) cache.Writer {
+	return []cache.Writer{s.w, s.other}[i%2]
 }
 
 func (s suite) absent(t *testing.T) {
@@ -194,14 +204,14 @@ func (s suite) symlink(t *testing.T) {
 	s.want(t, "top", "wheel")
 }
 
-// update: no line of many updaters is lost.
+// update: no line of many updaters on two machines is lost.
 func (s suite) update(t *testing.T) {
 	const updaters = 20
 	var wg sync.WaitGroup
 	for i := range updaters {
 		wg.Go(func() {
-			err := s.w.Update(t.Context(), "index/file", 1<<20, func(old []byte) ([]byte, error) {
-				return fmt.Appendf(old, "line %d\n", i), nil
+			err := s.writer(i).Update(t.Context(), "index/file", 1<<20, func(old []byte) ([]byte, error) {
+				return fmt.Appendf(slices.Clone(old), "line %d\n", i), nil
 			})
 			if err != nil {
 				t.Error(err)
@@ -224,6 +234,67 @@ func (s suite) update(t *testing.T) {
 	}
 	if err := s.w.Update(t.Context(), "index/file", 3, func(b []byte) ([]byte, error) { return b, nil }); err == nil {
 		t.Error("an update of a file above its limit is no error")
+	}
+}
+
+// race: of several that create one file, one does, and it is whole.
+func (s suite) race(t *testing.T) {
+	for round := range 5 {
+		name := fmt.Sprintf("race/%d", round)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var made []string
+		for i := range 6 {
+			content := strings.Repeat(fmt.Sprint(i), 50_000)
+			wg.Go(func() {
+				err := s.writer(i).Create(t.Context(), name, strings.NewReader(content))
+				if err != nil && !errors.Is(err, fs.ErrExist) {
+					t.Error(err)
+				}
+				if err == nil {
+					mu.Lock()
+					made = append(made, content)
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if len(made) != 1 {
+			t.Fatalf("%d of those that created %s succeeded, want one", len(made), name)
+		}
+		if s.read(t, name) != made[0] {
+			t.Errorf("%s is not what its creator wrote", name)
+		}
+	}
+}
+
+// characters: a name is what it is, whatever it means in a URL or to a shell.
+func (s suite) characters(t *testing.T) {
+	ctx := t.Context()
+	names := []string{"x_1.0~rc1+dfsg-1_all.deb", "with space", "a%2fb", "q?a=b&c#d", "it's \"quoted\"", "é-ü-漢", "$(x);*[a]", ".hidden"}
+	for _, name := range names {
+		must(t, s.w.Create(ctx, "characters/"+name, strings.NewReader(name)))
+		must(t, s.w.Link(ctx, "linked/"+name, "characters/"+name, false))
+		must(t, s.w.Symlink(ctx, "symlinked/"+name, "characters/"+name, false))
+	}
+	must(t, s.w.Flush(ctx))
+	for _, name := range names {
+		if _, ok := s.r.(cache.Writer); !ok && name[0] == '.' {
+			continue // a server may hide it
+		}
+		for _, dir := range []string{"characters/", "linked/", "symlinked/"} {
+			s.want(t, dir+name, name)
+		}
+	}
+	var got []string
+	must(t, s.w.List(ctx, "characters", func(f cache.FileInfo) error {
+		got = append(got, strings.TrimPrefix(f.Path, "characters/"))
+		return nil
+	}))
+	slices.Sort(got)
+	slices.Sort(names)
+	if !slices.Equal(got, names) {
+		t.Errorf("list: %q, want %q", got, names)
 	}
 }
 
@@ -265,12 +336,105 @@ func (s suite) interrupted(t *testing.T) {
 	}
 }
 
-func (s suite) large(t *testing.T) {
-	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<19) // 8 MiB
-	must(t, s.w.Create(t.Context(), "large", bytes.NewReader(content)))
-	if s.read(t, "large") != string(content) {
-		t.Error("a large file came back as another")
+// givenUp: a large file that ends in an error, or whose writer is told to stop, leaves nothing, and
+// what it was to replace stays.
+func (s suite) givenUp(t *testing.T) {
+	must(t, s.w.Create(t.Context(), "given up/old", strings.NewReader("old")))
+	must(t, s.w.Flush(t.Context()))
+	before := s.all(t)
+	for name, write := range map[string]func(context.Context, string, io.Reader) error{
+		"create": s.w.Create, "replace": s.w.Replace, "put": s.w.Put,
+	} {
+		for _, path := range []string{"given up/new", "given up/old"} {
+			if name == "create" && path == "given up/old" {
+				continue
+			}
+			oops := errors.New("oops")
+			content := io.MultiReader(bytes.NewReader(noise(11<<20)), failing{oops})
+			if err := write(t.Context(), path, content); !errors.Is(err, oops) {
+				t.Errorf("%s: %v, want the reader's error", name, err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			content = io.MultiReader(bytes.NewReader(noise(9<<20)), calling{cancel}, bytes.NewReader(noise(9<<20)))
+			if err := write(ctx, path, content); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v, want the context's error", name, err)
+			}
+			cancel()
+		}
 	}
+	must(t, s.w.Flush(t.Context()))
+	s.want(t, "given up/old", "old")
+	if after := s.all(t); !slices.Equal(after, before) {
+		t.Errorf("of %d files became %d: %q", len(before), len(after), after)
+	}
+}
+
+// all lists the whole tree.
+func (s suite) all(t *testing.T) (names []string) {
+	t.Helper()
+	must(t, s.w.List(t.Context(), ".", func(f cache.FileInfo) error {
+		names = append(names, f.Path)
+		return nil
+	}))
+	slices.Sort(names)
+	return names
+}
+
+func (s suite) large(t *testing.T) {
+	content := noise(12 << 20)
+	must(t, s.w.Create(t.Context(), "large", bytes.NewReader(content)))
+	must(t, s.w.Put(t.Context(), "large put", io.MultiReader(bytes.NewReader(content)))) // of no known size
+	must(t, s.w.Flush(t.Context()))
+	must(t, s.w.Link(t.Context(), "large link", "large", false))
+	must(t, s.w.Link(t.Context(), "large link", "large put", false))
+	for _, name := range []string{"large", "large put", "large link"} {
+		if s.read(t, name) != string(content) {
+			t.Errorf("%s came back as another", name)
+		}
+	}
+	if err := s.w.Create(t.Context(), "large", bytes.NewReader(content)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("create again: %v, want fs.ErrExist", err)
+	}
+}
+
+// many: more files than a server names in one answer.
+func (s suite) many(t *testing.T) {
+	const files = 1050
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			for j := i; j < files; j += 10 {
+				if err := s.w.Put(t.Context(), fmt.Sprintf("many/%d/%d", j%3, j), strings.NewReader("x")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	must(t, s.w.Flush(t.Context()))
+	seen := make(map[string]bool)
+	must(t, s.other.List(t.Context(), "many", func(f cache.FileInfo) error {
+		seen[f.Path] = true
+		return nil
+	}))
+	if len(seen) != files {
+		t.Errorf("list names %d files, want %d", len(seen), files)
+	}
+}
+
+// noise returns bytes of which no two pieces are the same.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+// calling is no content, and calls f when it is read.
+type calling struct{ f func() }
+
+func (c calling) Read([]byte) (int, error) {
+	c.f()
+	return 0, io.EOF
 }
 
 type failing struct{ err error }
@@ -298,7 +462,7 @@ func (s suite) read(t *testing.T, name string) string {
 func (s suite) want(t *testing.T, name, content string) {
 	t.Helper()
 	if got := s.read(t, name); got != content {
-		t.Errorf("%s: %q, want %q", name, got, content)
+		t.Errorf("%s: %.100q, want %.100q", name, got, content)
 	}
 }
 

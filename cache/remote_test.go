@@ -1,0 +1,122 @@
+package cache_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/cache/cachetest"
+	"github.com/rcbops/rpcbuild/store"
+)
+
+func openBackend(t *testing.T, url string, opts cache.Options) cache.Backend {
+	t.Helper()
+	b, err := cache.OpenBackend(url, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func TestNginx(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			dir := t.TempDir()
+			url, secure, roots := nginx(t, dir)
+			if scheme == "https" {
+				url = secure
+			}
+			w, other := backend(t, dir).(cache.Writer), backend(t, dir).(cache.Writer)
+			cachetest.TestBackend(t, w, other, openBackend(t, url, cache.Options{Roots: roots}))
+		})
+	}
+}
+
+func TestSFTP(t *testing.T) {
+	server := sshd(t)
+	opts := cache.Options{Create: true, SSH: server.options}
+	w := openBackend(t, server.url(""), opts).(cache.Writer)
+	cachetest.TestBackend(t, w, openBackend(t, server.url(""), opts).(cache.Writer), w)
+}
+
+func TestS3(t *testing.T) {
+	server := s3(t)
+	w := openBackend(t, server.url("some/prefix"), cache.Options{}).(cache.Writer)
+	cachetest.TestBackend(t, w, openBackend(t, server.url("some/prefix"), cache.Options{}).(cache.Writer), w)
+}
+
+// remote is a repo on a server.
+type remote struct {
+	dir         string // on this machine
+	write, read string // URLs
+	opts        cache.Options
+}
+
+func remotes(t *testing.T) map[string]func(*testing.T) remote {
+	return map[string]func(*testing.T) remote{
+		"sftp": func(t *testing.T) remote {
+			s := sshd(t)
+			return remote{s.dir, s.url(""), s.url(""), cache.Options{SSH: s.options}}
+		},
+		"s3": func(t *testing.T) remote {
+			s := s3(t)
+			return remote{s.dir, s.url(""), s.url(""), cache.Options{}}
+		},
+		"nginx": func(t *testing.T) remote {
+			dir := t.TempDir()
+			_, url, roots := nginx(t, dir)
+			return remote{dir, dir, url, cache.Options{Roots: roots}}
+		},
+	}
+}
+
+// What is pushed to a server is there, every byte of it, and comes back; a second push of it sends
+// nothing.
+func TestRemotePushPull(t *testing.T) {
+	for name, begin := range remotes(t) {
+		t.Run(name, func(t *testing.T) {
+			at, st := begin(t), openStore(t)
+			rel := sample(t, st)
+			push(t, openRepo(t, at.write, at.opts), st, rel, cache.PushOptions{})
+			if again := push(t, openRepo(t, at.write, at.opts), st, rel, cache.PushOptions{}); again.Files != 0 {
+				t.Errorf("a second push: %+v, want nothing", again)
+			}
+			r := openRepo(t, at.read, at.opts)
+			got, err := r.Release(t.Context(), rel.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantAll(t, r, got)
+			other := openStore(t)
+			if s, err := r.Pull(t.Context(), other, got, nil); err != nil || s.Artifacts != len(rel.Items) {
+				t.Errorf("pull: %+v, %v, want %d artifacts", s, err, len(rel.Items))
+			}
+			ids := make([]store.ArtifactID, len(rel.Items))
+			for i, it := range rel.Items {
+				ids[i] = it.Artifact
+			}
+			if has, err := other.HasAll(ids); err != nil || len(has) != len(ids) {
+				t.Errorf("the store has %d artifacts after the pull, %v, want %d", len(has), err, len(ids))
+			}
+		})
+	}
+}
+
+func TestRemotePushersAtOnce(t *testing.T) {
+	for name, begin := range remotes(t) {
+		t.Run(name, func(t *testing.T) {
+			at := begin(t)
+			const pushers = 2
+			var wg sync.WaitGroup
+			for i := range pushers {
+				st, r := openStore(t), openRepo(t, at.write, at.opts)
+				rels := lineReleases(t, st, fmt.Sprintf("pusher%d", i))
+				wg.Go(func() { pushEach(t, r, st, rels) })
+			}
+			wg.Wait()
+			wantLines(t, at.dir, pushers)
+		})
+	}
+}
