@@ -82,7 +82,7 @@ type collection struct {
 	*Repo
 	to    Writer
 	opts  CollectOptions
-	lease *lease
+	lease *tenure
 	stats CollectStats
 
 	known    *snapshot
@@ -269,7 +269,7 @@ func (c *collection) publish(ctx context.Context, g *generation) error {
 			return nil, err
 		}
 		if now.pointer != c.known.pointer {
-			return nil, fmt.Errorf("somebody pushed meanwhile: %w", errLeaseLost)
+			return nil, fmt.Errorf("somebody pushed meanwhile: %w", errAway)
 		}
 		return p.makeGeneration(ctx, now.pointer.Sequence+1, g)
 	})

@@ -20,11 +20,11 @@ import (
 // out before it names anything, and begins again.
 
 const (
-	leasePath  = root + ".lease"
-	leaseLimit = 1 << 20
-	leaseTime  = 2 * time.Minute
-	leaseRenew = 20 * time.Second
-	leaseWait  = time.Second // between looks at what others do
+	leasePath   = root + ".lease"
+	leaseLimit  = 1 << 20
+	leaseLength = 2 * time.Minute
+	leaseRenew  = 20 * time.Second
+	leaseWait   = time.Second // between looks at what others do
 )
 
 // The kinds of leases.
@@ -49,8 +49,8 @@ func (l Lease) String() string {
 // excludes reports whether two kinds of work cannot go on at the same time.
 func excludes(a, b string) bool { return a == leaseGC || b == leaseGC }
 
-// lease is a [Lease] of this process.
-type lease struct {
+// tenure is a [Lease] that this process holds.
+type tenure struct {
 	repo   *Repo
 	to     Writer
 	mine   Lease
@@ -61,14 +61,14 @@ type lease struct {
 	renewed time.Time
 }
 
-// errLeaseLost says that others may have gone on without us.
-var errLeaseLost = errors.New("this machine was away for too long")
+// errAway says that others may have gone on without us.
+var errAway = errors.New("this machine was away for too long")
 
 // enter waits until nobody is at work whom kind excludes, and then keeps them out until leave is called.
 // waiting, if not nil, is called once if it must wait.
-func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(Lease)) (*lease, error) {
+func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(Lease)) (*tenure, error) {
 	host, _ := os.Hostname()
-	l := &lease{repo: r, to: to, done: make(chan struct{}), mine: Lease{
+	l := &tenure{repo: r, to: to, done: make(chan struct{}), mine: Lease{
 		ID: rand.Text(), Kind: kind, Who: fmt.Sprintf("process %d on %s", os.Getpid(), host), Since: time.Now().UTC().Truncate(time.Second),
 	}}
 	for told := false; ; told = true {
@@ -95,7 +95,7 @@ func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(L
 }
 
 // tryEnter returns who keeps us out, or nil when we are in.
-func (l *lease) tryEnter(ctx context.Context) (other *Lease, err error) {
+func (l *tenure) tryEnter(ctx context.Context) (other *Lease, err error) {
 	err = l.update(ctx, func(all []Lease) []Lease {
 		other = nil
 		for _, o := range all {
@@ -110,7 +110,7 @@ func (l *lease) tryEnter(ctx context.Context) (other *Lease, err error) {
 }
 
 // update changes the leases that have not run out.
-func (l *lease) update(ctx context.Context, change func([]Lease) []Lease) error {
+func (l *tenure) update(ctx context.Context, change func([]Lease) []Lease) error {
 	began := time.Now()
 	err := l.to.Update(ctx, leasePath, leaseLimit, func(old []byte) ([]byte, error) {
 		var all []Lease
@@ -119,7 +119,7 @@ func (l *lease) update(ctx context.Context, change func([]Lease) []Lease) error 
 		}
 		began = time.Now()
 		all = slices.DeleteFunc(all, func(o Lease) bool { return o.ID == l.mine.ID || o.Until.Before(began) })
-		l.mine.Until = began.Add(leaseTime).UTC().Truncate(time.Second)
+		l.mine.Until = began.Add(leaseLength).UTC().Truncate(time.Second)
 		return store.CanonicalJSON(change(all))
 	})
 	if err == nil {
@@ -130,7 +130,7 @@ func (l *lease) update(ctx context.Context, change func([]Lease) []Lease) error 
 	return err
 }
 
-func (l *lease) renew(ctx context.Context) {
+func (l *tenure) renew(ctx context.Context) {
 	defer close(l.done)
 	for {
 		select {
@@ -144,17 +144,17 @@ func (l *lease) renew(ctx context.Context) {
 }
 
 // held returns an error if the lease may have run out.
-func (l *lease) held() error {
+func (l *tenure) held() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.renewed) > leaseTime-leaseRenew {
-		return errLeaseLost
+	if time.Since(l.renewed) > leaseLength-leaseRenew {
+		return errAway
 	}
 	return nil
 }
 
 // leave ends the lease.
-func (l *lease) leave(ctx context.Context) error {
+func (l *tenure) leave(ctx context.Context) error {
 	l.cancel()
 	<-l.done
 	return l.update(context.WithoutCancel(ctx), func(all []Lease) []Lease { return all })

@@ -58,7 +58,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 	for {
 		p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs)}
 		err := p.run(ctx, rel)
-		if errors.Is(err, errLeaseLost) && ctx.Err() == nil {
+		if errors.Is(err, errAway) && ctx.Err() == nil {
 			continue
 		}
 		if err != nil {
@@ -74,7 +74,7 @@ type push struct {
 	to      Writer // the repo's backend
 	store   *store.Store
 	opts    PushOptions
-	lease   *lease
+	lease   *tenure
 	items   []*pushItem // those that rpc-repo lacks
 	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
