@@ -259,6 +259,9 @@ func (c *collection) writeGraves(ctx context.Context) error {
 
 // publish makes g the newest generation.
 func (c *collection) publish(ctx context.Context, g *generation) error {
+	if err := c.lease.hold(ctx); err != nil {
+		return err
+	}
 	p := &push{Repo: c.Repo, to: c.to}
 	err := c.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
 		if err := c.lease.held(); err != nil {

@@ -235,6 +235,9 @@ func (ix index) encode() []byte {
 // updateGeneration makes the generation that holds the items, too, and then points at it. This is
 // when they exist.
 func (p *push) updateGeneration(ctx context.Context, rel Release) error {
+	if err := p.lease.hold(ctx); err != nil {
+		return err
+	}
 	return p.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
 		if err := p.lease.held(); err != nil {
 			return nil, err

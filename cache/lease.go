@@ -16,8 +16,10 @@ import (
 
 // Any number of pushes may be at work, or one gc: what a push found there must stay until it has named
 // it. Each has a lease, in one file that is only changed with [Writer].Update, and renews it while it
-// lives. The lease of one that died runs out. One that was asleep for longer than that (a laptop) finds
-// out before it names anything, and begins again.
+// lives. Who waits for one that died on the same machine sees that at once; for one of another machine, that
+// nobody has renewed the lease for as long as it is good for, by the waiting one's own clock: clocks of
+// different machines are never compared. One that was asleep for longer than that (a laptop) finds out before
+// it names anything, and begins again.
 
 const (
 	leasePath   = root + ".lease"
@@ -35,11 +37,12 @@ const (
 
 // A Lease is somebody at work in rpc-repo.
 type Lease struct {
-	ID    string    `json:"id"`
-	Kind  string    `json:"kind"`
-	Who   string    `json:"who"` // host and process
-	Since time.Time `json:"since"`
-	Until time.Time `json:"until"`
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Who     string    `json:"who"`     // for people: host and process
+	Process string    `json:"process"` // see processName
+	Since   time.Time `json:"since"`   // for people
+	Renewed int       `json:"renewed"` // how often
 }
 
 func (l Lease) String() string {
@@ -57,8 +60,18 @@ type tenure struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu      sync.Mutex
-	renewed time.Time
+	entered bool
+	seen    map[string]sighting // of others, by their leases' ids; of the goroutine that enters
+
+	renewing sync.Mutex
+	mu       sync.Mutex
+	renewed  time.Time
+}
+
+// sighting is since when a lease is seen not to be renewed.
+type sighting struct {
+	renewed int
+	since   time.Time
 }
 
 // errAway says that others may have gone on without us.
@@ -68,8 +81,8 @@ var errAway = errors.New("this machine was away for too long")
 // waiting, if not nil, is called once if it must wait.
 func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(Lease)) (*tenure, error) {
 	host, _ := os.Hostname()
-	l := &tenure{repo: r, to: to, done: make(chan struct{}), mine: Lease{
-		ID: rand.Text(), Kind: kind, Who: fmt.Sprintf("process %d on %s", os.Getpid(), host), Since: time.Now().UTC().Truncate(time.Second),
+	l := &tenure{repo: r, to: to, done: make(chan struct{}), seen: make(map[string]sighting), mine: Lease{
+		ID: rand.Text(), Kind: kind, Who: fmt.Sprintf("process %d on %s", os.Getpid(), host), Process: processName(os.Getpid()), Since: time.Now().UTC().Truncate(time.Second),
 	}}
 	for told := false; ; told = true {
 		other, err := l.tryEnter(ctx)
@@ -77,6 +90,7 @@ func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(L
 			return nil, fmt.Errorf("enter rpc-repo %s: %w", r, err)
 		}
 		if other == nil {
+			l.entered = true
 			break
 		}
 		if !told && waiting != nil {
@@ -98,6 +112,7 @@ func (r *Repo) enter(ctx context.Context, to Writer, kind string, waiting func(L
 func (l *tenure) tryEnter(ctx context.Context) (other *Lease, err error) {
 	err = l.update(ctx, func(all []Lease) []Lease {
 		other = nil
+		all = slices.DeleteFunc(all, func(o Lease) bool { return excludes(o.Kind, l.mine.Kind) && l.dead(o) })
 		for _, o := range all {
 			if excludes(o.Kind, l.mine.Kind) {
 				other = &o
@@ -109,7 +124,17 @@ func (l *tenure) tryEnter(ctx context.Context) (other *Lease, err error) {
 	return other, err
 }
 
-// update changes the leases that have not run out.
+// dead reports whether whoever has the lease is dead or lost.
+func (l *tenure) dead(o Lease) bool {
+	s, ok := l.seen[o.ID]
+	if !ok || s.renewed != o.Renewed {
+		s = sighting{o.Renewed, time.Now()}
+		l.seen[o.ID] = s
+	}
+	return processGone(o.Process) || time.Since(s.since) > leaseLength
+}
+
+// update changes the leases: change is given those of the others.
 func (l *tenure) update(ctx context.Context, change func([]Lease) []Lease) error {
 	began := time.Now()
 	err := l.to.Update(ctx, leasePath, leaseLimit, func(old []byte) ([]byte, error) {
@@ -118,8 +143,12 @@ func (l *tenure) update(ctx context.Context, change func([]Lease) []Lease) error
 			all = nil // whoever damaged it, the worst is that somebody begins again
 		}
 		began = time.Now()
-		all = slices.DeleteFunc(all, func(o Lease) bool { return o.ID == l.mine.ID || o.Until.Before(began) })
-		l.mine.Until = began.Add(leaseLength).UTC().Truncate(time.Second)
+		held := len(all)
+		all = slices.DeleteFunc(all, func(o Lease) bool { return o.ID == l.mine.ID })
+		if l.entered && len(all) == held {
+			return nil, errAway // somebody took us for dead
+		}
+		l.mine.Renewed++
 		return store.CanonicalJSON(change(all))
 	})
 	if err == nil {
@@ -138,12 +167,18 @@ func (l *tenure) renew(ctx context.Context) {
 			return
 		case <-time.After(leaseRenew):
 		}
-		// A failure is no matter until held finds it.
-		l.update(ctx, func(all []Lease) []Lease { return append(all, l.mine) })
+		l.hold(ctx) // a failure is no matter until somebody wants to know
 	}
 }
 
-// held returns an error if the lease may have run out.
+// hold renews the lease. The error wraps errAway if others may have gone on without us.
+func (l *tenure) hold(ctx context.Context) error {
+	l.renewing.Lock()
+	defer l.renewing.Unlock()
+	return l.update(ctx, func(all []Lease) []Lease { return append(all, l.mine) })
+}
+
+// held returns errAway if the lease was not renewed lately.
 func (l *tenure) held() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
