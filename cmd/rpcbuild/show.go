@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/recipes/spec"
-	"github.com/rcbops/rpcbuild/store"
 )
 
 type showOptions struct {
@@ -39,23 +37,6 @@ func newShow(a *app) *cobra.Command {
 	return cmd
 }
 
-// jsonDerivation is a line of show. What is not known before a build is empty.
-type jsonDerivation struct {
-	Name     string                      `json:"name"`
-	Kind     string                      `json:"kind"`
-	Drv      store.DrvID                 `json:"drv"`
-	Artifact store.ArtifactID            `json:"artifact"`
-	Size     int64                       `json:"size"`
-	Inputs   map[string]store.ArtifactID `json:"inputs"`
-	Publish  []string                    `json:"publish"`
-	// Of what is said of the build; absent where nobody said anything.
-	Builder string     `json:"builder,omitempty"`
-	Tool    string     `json:"tool,omitempty"`
-	Time    *time.Time `json:"time,omitempty"`
-	Seconds float64    `json:"seconds,omitempty"`
-	Signers []string   `json:"signers,omitempty"` // public keys
-}
-
 func (o *showOptions) run(ctx context.Context, a *app, args []string) error {
 	s, steps, err := a.lookUp(ctx, args, o.only)
 	if err != nil {
@@ -71,7 +52,7 @@ func (o *showOptions) run(ctx context.Context, a *app, args []string) error {
 			return o.printOne(s, steps, step)
 		}
 		j := newJSONLines(a.out)
-		d, err := s.describe(step, artifactsOf(steps))
+		d, err := s.describeBuild(step, artifactsOf(steps))
 		j.write(d)
 		return firstError(err, j.err)
 	}
@@ -126,64 +107,6 @@ func findStep(steps []derive.Step, name string) (derive.Step, error) {
 	return derive.Step{}, usageErrorf("the release has no derivation %q (%s)", name, hint)
 }
 
-func artifactsOf(steps []derive.Step) map[*derive.Node]store.ArtifactID {
-	artifacts := make(map[*derive.Node]store.ArtifactID, len(steps))
-	for _, s := range steps {
-		artifacts[s.Node] = s.Artifact
-	}
-	return artifacts
-}
-
-// describe tells of a derivation what contracts promise. Where its artifact is published is known
-// once the store has it.
-func (s *session) describe(st derive.Step, artifacts map[*derive.Node]store.ArtifactID) (jsonDerivation, error) {
-	d := jsonDerivation{
-		Name: st.Node.Name, Kind: st.Node.Kind, Drv: st.Drv, Artifact: st.Artifact, Size: st.Size,
-		Inputs: make(map[string]store.ArtifactID, len(st.Node.Inputs)), Publish: []string{},
-	}
-	for name, in := range st.Node.Inputs {
-		d.Inputs[name] = artifacts[in.Node]
-	}
-	if st.Artifact.IsZero() {
-		return d, nil
-	}
-	said, err := s.store.Statement(st.Drv, st.Artifact)
-	switch {
-	case err == nil:
-		d.Builder, d.Tool, d.Time, d.Seconds = said.Builder, said.Tool, &said.Time, milliseconds(said.Seconds)
-		for _, k := range said.Signers() {
-			d.Signers = append(d.Signers, k.String())
-		}
-	case !errors.Is(err, store.ErrNotFound):
-		return d, err
-	}
-	m, err := s.store.Manifest(st.Artifact)
-	if errors.Is(err, store.ErrNotFound) {
-		return d, nil
-	}
-	if err != nil {
-		return d, err
-	}
-	d.Size = m.Size()
-	for _, p := range m.Publish {
-		d.Publish = append(d.Publish, p.Path)
-	}
-	return d, nil
-}
-
-func (o *showOptions) printJSON(s *session, steps []derive.Step) error {
-	j := newJSONLines(s.out)
-	artifacts := artifactsOf(steps)
-	for _, st := range steps {
-		d, err := s.describe(st, artifacts)
-		if err != nil {
-			return err
-		}
-		j.write(d)
-	}
-	return j.err
-}
-
 // print lists the derivations. Fetches, of which there are hundreds, are counted.
 func (o *showOptions) print(s *session, steps []derive.Step) error {
 	tw := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
@@ -216,7 +139,7 @@ func shortOf(id interface {
 
 // printOne shows one derivation with everything that is known of it.
 func (o *showOptions) printOne(s *session, steps []derive.Step, st derive.Step) error {
-	d, err := s.describe(st, artifactsOf(steps))
+	d, err := s.describeBuild(st, artifactsOf(steps))
 	if err != nil {
 		return err
 	}
