@@ -373,7 +373,7 @@ func (p *push) updateRelease(ctx context.Context, rel Release) error {
 			return nil, err
 		}
 		next := mergeReleases(before, rel)
-		if next.same(before) {
+		if next.same(before) && p.mine(before.signer) {
 			return old, nil
 		}
 		next.sequence = before.sequence + 1

@@ -32,6 +32,8 @@ type pointer struct {
 	// Generation is the SHA-256 of the list, in hexadecimal, and Size its length in bytes.
 	Generation string `json:"generation"`
 	Size       int64  `json:"size"`
+
+	signer signature.PublicKey // who signed it; zero if nobody did
 }
 
 // openPointer reads an envelope with a pointer, signed by one whom trust knows.
@@ -43,7 +45,17 @@ func openPointer(text []byte, trust *signature.Trust) (pointer, error) {
 	if err := trust.CheckOne(e); err != nil {
 		return pointer{}, err
 	}
-	return parsePointer(e.Payload)
+	p, err := parsePointer(e.Payload)
+	p.signer = firstSigner(e)
+	return p, err
+}
+
+// firstSigner returns who signed an envelope first; zero if nobody did.
+func firstSigner(e *signature.Envelope) signature.PublicKey {
+	for _, s := range e.Signers() {
+		return s
+	}
+	return signature.PublicKey{}
 }
 
 // seal returns the pointer in an envelope that key signed.

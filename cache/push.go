@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rcbops/rpcbuild/store"
+	"github.com/rcbops/rpcbuild/store/signature"
 )
 
 // PushOptions say how a push is done.
@@ -132,7 +133,7 @@ func (p *push) run(ctx context.Context, rel Release) (err error) {
 	if err := p.vouch(ctx); err != nil {
 		return err
 	}
-	if len(p.items)+len(p.vouched) > 0 {
+	if len(p.items)+len(p.vouched) > 0 || !p.mine(p.held().pointer.signer) {
 		if err := p.updateGeneration(ctx, rel); err != nil {
 			return err
 		}
@@ -152,7 +153,13 @@ func (p *push) nothing(ctx context.Context, rel Release) (bool, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && mergeReleases(before, rel).same(before), err
+	return err == nil && mergeReleases(before, rel).same(before) && p.mine(before.signer) && p.mine(p.held().pointer.signer), err
+}
+
+// mine reports whether what signer signed need not be signed by this machine, too: clients may trust it and
+// not who pushed before.
+func (p *push) mine(signer signature.PublicKey) bool {
+	return p.Repo.opts.Key == nil || p.Repo.opts.Key.Public() == signer
 }
 
 // choose picks the items that the newest generation does not hold.

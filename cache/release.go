@@ -24,8 +24,9 @@ type Release struct {
 	// it speaks of, such as a list of wheels after the wheels.
 	Items []Item
 
-	sequence int64  // counts what was published under the name, so that an old answer is known for one
-	previous string // SHA-256 of the file with the release before it had this lock, in history/
+	sequence int64               // counts what was published under the name, so that an old answer is known for one
+	signer   signature.PublicKey // who pushed it; zero if nobody signed it
+	previous string              // SHA-256 of the file with the release before it had this lock, in history/
 }
 
 // An Item is one artifact of a release.
@@ -80,7 +81,9 @@ func openRelease(text []byte, trust *signature.Trust) (Release, error) {
 	if err := trust.CheckOne(e); err != nil {
 		return Release{}, err
 	}
-	return parseRelease(e.Payload)
+	r, err := parseRelease(e.Payload)
+	r.signer = firstSigner(e)
+	return r, err
 }
 
 func parseRelease(b []byte) (Release, error) {

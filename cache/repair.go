@@ -78,15 +78,18 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 	if err := p.relist(ctx); err != nil {
 		return nil, err
 	}
+	bad, err := p.dropReleases(ctx)
+	if err != nil {
+		return nil, err
+	}
 	items, err := p.Items(ctx)
-	if items == nil {
-		return nil, err
+	if err != nil {
+		return bad, err
 	}
-	checked, checkErr := p.Check(ctx, items, true)
-	if err := errors.Join(err, checkErr); err != nil {
-		return nil, err
+	checked, err := p.Check(ctx, items, true)
+	if err != nil {
+		return bad, err
 	}
-	var bad []Verdict
 	for _, v := range checked {
 		if v.State == Present {
 			continue
@@ -99,6 +102,22 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 		bad = append(bad, v)
 	}
 	return bad, p.to.Flush(ctx)
+}
+
+// dropReleases removes releases that cannot be read, or that nobody signed who is trusted: a push makes them
+// again. Their artifacts stay on the list until a gc.
+func (p *push) dropReleases(ctx context.Context) (bad []Verdict, err error) {
+	err = p.to.List(ctx, root+"release", func(f FileInfo) error {
+		name := path.Base(f.Path)
+		_, err := p.Repo.Release(ctx, name)
+		var wrong *WrongError
+		if err == nil || !errors.As(err, &wrong) {
+			return err
+		}
+		bad = append(bad, Verdict{Item{Name: "release " + name}, Missing, fmt.Sprintf("removed; push it again: %v", wrong.Err)})
+		return p.to.Remove(ctx, f.Path)
+	})
+	return bad, err
 }
 
 // repairItem puts back one item, all of it.

@@ -1,7 +1,6 @@
 package recipes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,13 +25,12 @@ func (e *CandidateError) Unwrap() error { return e.Err }
 
 // errSameRelease says why a release is not replaced.
 var errSameRelease = errors.New("it holds the same release, which is about to be delivered " +
-	"(let this branch go on to another release, or move its lock; or push without --replace, and what is published stays)")
+	"(let this branch go on to another release; or push without --replace, and what is published stays)")
 
-// CheckReplace refuses, with a [*CandidateError], that what is published of the release, which has a
-// lock, is replaced where a release-candidate branch holds the same release: one of that name, with
-// the same lock. The branch is the one that the definition names, and also names, so far as they are
-// not empty. Where there is no such branch, or it has another release or another lock, replacing is
-// safe. Where a branch is named and that cannot be told, it is not.
+// CheckReplace refuses, with a [*CandidateError], that what is published of the release is replaced where a
+// release-candidate branch holds the same release: one of that name. The branch is the one that the
+// definition names, and also names, so far as they are not empty. Where there is no such branch, or it
+// does not have the release, replacing is safe. Where a branch is named and that cannot be told, it is not.
 func (r *Release) CheckReplace(ctx context.Context, names ...string) error {
 	for _, branch := range append([]string{r.Definition.ReleaseCandidate}, names...) {
 		if branch == "" {
@@ -73,28 +71,12 @@ func (r *Release) compareBranch(ctx context.Context, branch string) error {
 	return nil
 }
 
-// sameAt reports whether ref defines the release with the same lock.
+// sameAt reports whether ref defines the release. Another lock of it makes no difference: what is published
+// under its name is what the branch delivers.
 func (r *Release) sameAt(ctx context.Context, c *git.Checkout, ref, definition string) (bool, error) {
 	_, err := c.File(ctx, ref, definition)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	file := path.Join(releasesDir, r.Name+".lock")
-	content, err := c.File(ctx, ref, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("it defines release %s, and has no lock of it", r.Name)
-	}
-	if err != nil {
-		return false, err
-	}
-	theirs, err := DecodeLock(content)
-	if err != nil {
-		return false, fmt.Errorf("%s: %w", file, err)
-	}
-	a, errA := theirs.Encode()
-	b, errB := r.Lock.Encode()
-	return bytes.Equal(a, b), errors.Join(errA, errB)
+	return err == nil, err
 }
