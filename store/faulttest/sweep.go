@@ -108,7 +108,7 @@ func Sample(quick int) (most int, seed uint64) {
 
 // Dir is t.TempDir in memory, where that is offered: tests of thousands of commits are about their
 // calls, and need not wait for a disk.
-func Dir(t testing.TB) string {
+func Dir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "rpcbuild-test-")
 	if err != nil {

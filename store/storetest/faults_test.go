@@ -5,17 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rcbops/rpcbuild/store"
 	"github.com/rcbops/rpcbuild/store/faulttest"
@@ -109,125 +102,29 @@ func commitTree(ctx context.Context, s *store.Store, drv store.DrvID, files int)
 	return nil
 }
 
-// commitIn runs commit in a process of its own, and asks about its calls.
-func commitIn(t *testing.T, dir string, decide func(faulttest.Call) faulttest.Verdict) (said string, err error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], dir)
-	cmd.Env = append(os.Environ(), "STORETEST_COMMIT=1")
-	var b bytes.Buffer
-	cmd.Stderr = &b
-	err = faulttest.Run(cmd, dir, decide)
-	if ctx.Err() != nil {
-		t.Fatalf("it hangs: %s", &b)
-	}
-	return b.String(), err
-}
-
-// TestFaults lets each call that a commit makes fail in each way that it can: the commit says so, or is
-// done without, and leaves a store in which all is right, and in which it can be done again.
-func TestFaults(t *testing.T) {
-	counts := make(faulttest.Counts)
-	if said, err := commitIn(t, faulttest.Dir(t), counts.Count); err != nil {
-		t.Fatal(err, said)
-	}
-	most, seed := faulttest.Sample(4)
-	faults := counts.Faults(most, rand.New(rand.NewPCG(seed, 0)))
-	t.Logf("calls %v, faults %d, seed %d", counts, len(faults), seed)
-	reached := make(map[string]int)
-	for _, f := range faults {
-		t.Run(f.String(), func(t *testing.T) {
-			dir := faulttest.Dir(t)
-			var hit *faulttest.Call
-			said, err := commitIn(t, dir, f.Decide(func(c faulttest.Call) { hit = &c }))
-			if hit == nil {
-				return
-			}
-			reached[f.Call]++
-			wantClear(t, dir, f, *hit, said, err)
-			if err := storetest.Audit(dir); err != nil {
-				t.Errorf("after %s of %s: %v", f, hit.Paths, err)
-			}
-			if err := commit(dir); err != nil {
-				t.Errorf("again, without a fault: %v", err)
-			}
-			if err := storetest.Audit(dir); err != nil {
-				t.Errorf("after it was done again: %v", err)
-			}
-			if left, _ := storetest.Left(dir); len(left) > 0 {
-				t.Errorf("temporary files are left: %v", left)
-			}
-		})
-	}
-	for name, n := range counts {
-		if reached[name] == 0 && n > 0 {
-			t.Errorf("no %s of %d failed", name, n)
+var committing = faulttest.Program{
+	Setup: faulttest.Dir,
+	Command: func(ctx context.Context, dir string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, os.Args[0], dir)
+		cmd.Env = append(os.Environ(), "STORETEST_COMMIT=1")
+		return cmd
+	},
+	After: func(t *testing.T, dir string) {
+		if err := storetest.Audit(dir); err != nil {
+			t.Errorf("the store: %v", err)
 		}
-	}
+		if err := commit(dir); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		if err := storetest.Audit(dir); err != nil {
+			t.Errorf("the store after it was done again: %v", err)
+		}
+		if left, _ := storetest.Left(dir); len(left) > 0 {
+			t.Errorf("temporary files are left: %v", left)
+		}
+	},
 }
 
-var id = regexp.MustCompile(`[0-9a-f]{64}`)
+func TestFaults(t *testing.T) { committing.TestFaults(t, 4) }
 
-// wantClear wants that a commit says what went wrong, or that the fault did not matter. What was to
-// make something durable always matters.
-func wantClear(t *testing.T, dir string, f faulttest.Fault, c faulttest.Call, said string, err error) {
-	t.Helper()
-	var exit *exec.ExitError
-	switch {
-	case err == nil && (f.Call == "fsync" || f.Call == "fdatasync" || f.Call == "syncfs"):
-		t.Errorf("%s of %s: it went on", f, c.Paths)
-	case err == nil:
-	case !errors.As(err, &exit) || exit.ExitCode() != 1:
-		t.Errorf("%s of %s: %v\n%s", f, c.Paths, err, said)
-	case !strings.Contains(said, syscall.Errno(f.Errno).Error()):
-		t.Errorf("%s of %s: it does not say what went wrong: %s", f, c.Paths, said)
-	case !strings.Contains(said, dir) && !id.MatchString(said):
-		t.Errorf("%s of %s: it does not say where: %s", f, c.Paths, said)
-	}
-}
-
-// TestKilledAtEachCall kills a commit at each call that it makes.
-func TestKilledAtEachCall(t *testing.T) {
-	counts := make(faulttest.Counts)
-	if said, err := commitIn(t, faulttest.Dir(t), counts.Count); err != nil {
-		t.Fatal(err, said)
-	}
-	total := 0
-	for _, n := range counts {
-		total += n
-	}
-	most, seed := faulttest.Sample(40)
-	for _, n := range faulttest.Choose(total, most, rand.New(rand.NewPCG(seed, 0))) {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			dir, calls := faulttest.Dir(t), 0
-			var hit faulttest.Call
-			said, err := commitIn(t, dir, func(c faulttest.Call) faulttest.Verdict {
-				calls++
-				if calls != n {
-					return faulttest.Verdict{}
-				}
-				hit = c
-				return faulttest.Verdict{Kill: true}
-			})
-			if err == nil {
-				return // it made fewer calls than the first time
-			}
-			if !strings.Contains(err.Error(), unix.SIGKILL.String()) {
-				t.Errorf("%v\n%s", err, said)
-			}
-			if err := storetest.Audit(dir); err != nil {
-				t.Errorf("killed at %v: %v", hit, err)
-			}
-			if err := commit(dir); err != nil {
-				t.Errorf("killed at %v, and done again: %v", hit, err)
-			}
-			if err := storetest.Audit(dir); err != nil {
-				t.Errorf("killed at %v, and done again: %v", hit, err)
-			}
-			if left, _ := storetest.Left(dir); len(left) > 0 {
-				t.Errorf("temporary files are left: %v", left)
-			}
-		})
-	}
-}
+func TestKilled(t *testing.T) { committing.TestKilled(t, 40) }
