@@ -1,6 +1,7 @@
 package cachetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -82,4 +84,32 @@ func (a *audit) published(m *store.Manifest, p store.Publication) {
 	if e, ok := m.Lookup(strings.TrimPrefix(p.File, "./")); ok && digest.FromBytes(content) != e.Digest {
 		a.report("published: %s has the SHA-256 %s, want %s", name, digest.FromBytes(content), e.Digest)
 	}
+}
+
+// Listed wants that all that the rpc-repo in dir lists is whole, to the last byte, and that items are
+// among it. A folder to which nothing was pushed yet lists nothing.
+func Listed(ctx context.Context, dir string, items ...cache.Item) (err error) {
+	r, err := cache.Open(dir, cache.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	listed, err := r.Items(ctx)
+	if len(items) == 0 && errors.Is(err, cache.ErrUnreachable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	verdicts, err := r.Check(ctx, append(listed, items...), true)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	for _, v := range verdicts {
+		if v.State != cache.Present {
+			wrong = append(wrong, fmt.Errorf("%s is %s: %s", v.Item.Name, v.State, v.Reason))
+		}
+	}
+	return errors.Join(wrong...)
 }

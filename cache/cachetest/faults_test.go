@@ -163,15 +163,16 @@ func TestPush(t *testing.T) {
 		if err := cachetest.Audit(repo, s.manifests...); err != nil {
 			t.Error(err)
 		}
-		wantListed(t, repo, nil)
+		if err := cachetest.Listed(t.Context(), repo); err != nil {
+			t.Error(err)
+		}
 		if err := movers["push"](dir); err != nil {
 			t.Errorf("again: %v", err)
 			return
 		}
-		if err := cachetest.Audit(repo, s.manifests...); err != nil {
+		if err := errors.Join(cachetest.Audit(repo, s.manifests...), cachetest.Listed(t.Context(), repo, s.Items...)); err != nil {
 			t.Errorf("again: %v", err)
 		}
-		wantListed(t, repo, s.Items)
 		if b, err := os.ReadFile(filepath.Join(repo, "images/index")); err != nil || string(b) != "base;images/base\n" {
 			t.Errorf("the index of images: %q, %v", b, err)
 		}
@@ -182,29 +183,6 @@ func TestPush(t *testing.T) {
 	p := moving("push", setup, after)
 	t.Run("Faults", func(t *testing.T) { p.TestFaults(t, 3) })
 	t.Run("Killed", func(t *testing.T) { p.TestKilled(t, 40) })
-}
-
-// wantListed wants that all that an rpc-repo lists is whole, and that items are among it.
-func wantListed(t *testing.T, repo string, items []cache.Item) {
-	t.Helper()
-	r, err := cache.Open(repo, cache.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	listed, err := r.Items(t.Context())
-	if err != nil && (items != nil || !errors.Is(err, cache.ErrUnreachable)) {
-		t.Errorf("list %s: %v", repo, err)
-	}
-	verdicts, err := r.Check(t.Context(), append(listed, items...), true)
-	if err != nil && len(listed)+len(items) > 0 {
-		t.Errorf("check %s: %v", repo, err)
-	}
-	for _, v := range verdicts {
-		if v.State != cache.Present {
-			t.Errorf("%s is %s: %s", v.Item.Name, v.State, v.Reason)
-		}
-	}
 }
 
 func TestPull(t *testing.T) {
