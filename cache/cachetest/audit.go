@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -86,30 +87,21 @@ func (a *audit) published(m *store.Manifest, p store.Publication) {
 	}
 }
 
-// Listed wants that all that the rpc-repo in dir lists is whole, to the last byte, and that items are
-// among it. A folder to which nothing was pushed yet lists nothing.
-func Listed(ctx context.Context, dir string, items ...cache.Item) (err error) {
+// Listed reads all that the rpc-repo in dir lists, to the last byte, and items, and returns those that are not
+// present. A folder to which nothing was pushed yet lists nothing.
+func Listed(ctx context.Context, dir string, items ...cache.Item) (amiss []cache.Verdict, err error) {
 	r, err := cache.Open(dir, cache.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	listed, err := r.Items(ctx)
 	if len(items) == 0 && errors.Is(err, cache.ErrUnreachable) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	verdicts, err := r.Check(ctx, append(listed, items...), true)
-	if err != nil {
-		return err
-	}
-	var wrong []error
-	for _, v := range verdicts {
-		if v.State != cache.Present {
-			wrong = append(wrong, fmt.Errorf("%s is %s: %s", v.Item.Name, v.State, v.Reason))
-		}
-	}
-	return errors.Join(wrong...)
+	return slices.DeleteFunc(verdicts, func(v cache.Verdict) bool { return v.State == cache.Present }), err
 }
