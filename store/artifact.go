@@ -51,8 +51,11 @@ func (s *Store) PutManifest(m *Manifest) (ArtifactID, error) {
 	}
 	id := HashArtifact(b)
 	for _, e := range m.Entries {
-		if e.HasContent() && !s.HasBlob(e.Blob()) {
-			return ArtifactID{}, fmt.Errorf("put artifact %s: %s: blob %s: %w", id, e.Path, e.Digest, ErrNotFound)
+		if !e.HasContent() {
+			continue
+		}
+		if err := s.findBlob(e.Blob()); err != nil {
+			return ArtifactID{}, fmt.Errorf("put artifact %s: %s: blob %s: %w", id, e.Path, e.Digest, err)
 		}
 	}
 	if err := s.ensureFile(s.fanout(artifactDir, id.String()), b); err != nil {

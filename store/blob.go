@@ -26,9 +26,21 @@ func (e *DigestError) Error() string {
 }
 
 // HasBlob reports whether the store holds the content, by name and size.
-func (s *Store) HasBlob(b Blob) bool {
+func (s *Store) HasBlob(b Blob) bool { return s.findBlob(b) == nil }
+
+// findBlob returns [ErrNotFound] if the content is not there, or why nobody can tell.
+func (s *Store) findBlob(b Blob) error {
 	fi, err := os.Stat(s.blobPath(b))
-	return err == nil && fi.Mode().IsRegular() && fi.Size() == b.Size
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ErrNotFound
+	case err != nil:
+		return err
+	case !fi.Mode().IsRegular() || fi.Size() != b.Size:
+		return fmt.Errorf("%w: what is there is damaged", ErrNotFound)
+	default:
+		return nil
+	}
 }
 
 // OpenBlob opens content for reading. The bytes are not verified again: see [Store.ReadBlob].

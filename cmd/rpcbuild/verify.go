@@ -2,20 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rcbops/rpcbuild/cache"
-	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/store"
 )
 
 type verifyOptions struct {
-	only []string
-	deep bool
-	json bool
+	only  []string
+	deep  bool
+	json  bool
+	junit string // a file
 }
 
 func newVerify(a *app) *cobra.Command {
@@ -26,7 +28,11 @@ func newVerify(a *app) *cobra.Command {
 		Long: `verify says of each artifact of a release whether it is present in the store or in rpc-repo, missing
 (it would be built, and why), or wrong. It builds nothing, never writes to rpc-repo and needs no root.
 
-It exits with 3 if something is missing, 4 if something is wrong, 5 if rpc-repo does not answer.`,
+It exits with 3 if something is missing, 4 if something is wrong, 5 if rpc-repo does not answer.
+
+--junit also writes the verdicts as JUnit XML, for CI: the release is a test suite, each artifact a test
+case of the class of its kind. What is missing or wrong is a failure of that type, with the reason. If
+rpc-repo does not answer, the suite is one error. The file is written in all these cases.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRelease,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
@@ -34,6 +40,7 @@ It exits with 3 if something is missing, 4 if something is wrong, 5 if rpc-repo 
 	flags := cmd.Flags()
 	onlyFlag(flags, &o.only)
 	flags.BoolVar(&o.deep, "deep", false, "read and verify every byte that rpc-repo has of the release")
+	flags.StringVar(&o.junit, "junit", "", "`file` to write the verdicts to, as JUnit XML")
 	jsonFlag(flags, &o.json)
 	return cmd
 }
@@ -68,9 +75,17 @@ func (o *verifyOptions) run(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	s.tellTrust()
+	began := time.Now()
 	verdicts, err := o.judge(ctx, s, g)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", rel.Name, err)
+		err = fmt.Errorf("verify %s: %w", rel.Name, err)
+	}
+	if isInterrupt(err) {
+		return err
+	}
+	reported := o.report(rel.Name, began, verdicts, err)
+	if err != nil {
+		return errors.Join(err, reported)
 	}
 	sum := jsonVerified{Event: "summary", Release: rel.Name}
 	for _, v := range verdicts {
@@ -83,61 +98,15 @@ func (o *verifyOptions) run(ctx context.Context, a *app, args []string) error {
 	if err := print(a, verdicts, sum); err != nil {
 		return err
 	}
-	return sum.err()
+	return errors.Join(sum.err(), reported)
 }
 
-// judge asks the store for what it has, and the repos for all of it.
-func (o *verifyOptions) judge(ctx context.Context, s *session, g *derive.Graph) ([]jsonVerdict, error) {
-	steps, err := s.strictEngine().Plan(ctx, g)
-	if err != nil {
-		return nil, err
+// report writes the file that --junit asks for.
+func (o *verifyOptions) report(release string, began time.Time, verdicts []jsonVerdict, err error) error {
+	if o.junit == "" {
+		return nil
 	}
-	var verdicts []jsonVerdict
-	for _, st := range steps {
-		if st.Node.Kind != derive.FetchKind {
-			verdicts = append(verdicts, verdictOf(st))
-		}
-	}
-	for _, r := range s.repos {
-		if err := o.ask(ctx, r, verdicts); err != nil {
-			return nil, err
-		}
-	}
-	return verdicts, nil
-}
-
-// verdictOf turns what realize would do into what verify says.
-func verdictOf(s derive.Step) jsonVerdict {
-	v := jsonVerdict{Name: s.Node.Name, Kind: s.Node.Kind, Drv: s.Drv, Artifact: s.Artifact, State: cache.Present}
-	switch {
-	case len(s.Others) > 1:
-		v.State, v.Reason = cache.Wrong, fmt.Sprintf("its derivation gave different artifacts: %s and %s", s.Others[0].Short(), s.Others[1].Short())
-	case s.Action == derive.BuildIt:
-		v.State, v.Reason = cache.Missing, s.Because
-	}
-	return v
-}
-
-// ask adds what a repo has wrong. What it lacks does not count: another one, or the store, has it.
-func (o *verifyOptions) ask(ctx context.Context, r *cache.Repo, verdicts []jsonVerdict) error {
-	var items []cache.Item
-	var of []int // the verdict of each item
-	for i, v := range verdicts {
-		if v.State == cache.Present {
-			items = append(items, cache.Item{Name: v.Name, Kind: v.Kind, Drv: v.Drv, Artifact: v.Artifact})
-			of = append(of, i)
-		}
-	}
-	checked, err := r.Check(ctx, items, o.deep)
-	if err != nil {
-		return err
-	}
-	for i, c := range checked {
-		if c.State == cache.Wrong {
-			verdicts[of[i]].State, verdicts[of[i]].Reason = cache.Wrong, c.Reason
-		}
-	}
-	return nil
+	return newJUnit(release, began, time.Since(began), verdicts, err).write(o.junit)
 }
 
 func (s *jsonVerified) add(state cache.State) {
