@@ -24,14 +24,14 @@ func (b *bucket) failed(ctx context.Context, name string, err error) error {
 		return ctx.Err()
 	case answer.Code == minio.NoSuchBucket:
 		what = fmt.Errorf("%w: there is no bucket %s", ErrUnreachable, b.bucket)
+	case answer.Code == unknownKey, answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
+		what = fmt.Errorf("%w: %w%s", ErrUnreachable, answer, b.refusalHint(answer.Code)) // some say an unknown key with 404
 	case answer.StatusCode == http.StatusNotFound:
 		what = fs.ErrNotExist
 	case answer.StatusCode == http.StatusNotModified:
 		what = ErrNotChanged
 	case answer.StatusCode == http.StatusPreconditionFailed:
 		what = fs.ErrExist
-	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
-		what = fmt.Errorf("%w: %w%s", ErrUnreachable, answer, b.refusalHint(answer.Code))
 	case answer.StatusCode >= 500, answer.StatusCode == http.StatusTooManyRequests:
 		what = fmt.Errorf("%w: %w", ErrUnreachable, answer)
 	case answer.StatusCode != 0:
@@ -46,13 +46,15 @@ func (b *bucket) failed(ctx context.Context, name string, err error) error {
 	return fmt.Errorf("rpc-repo %s: %s: %w", b, name, what)
 }
 
+const unknownKey = "InvalidAccessKeyId"
+
 // refusalHint says which setting a refusal is about.
 func (b *bucket) refusalHint(code string) string {
 	have, err := b.creds.GetWithContext(&credentials.CredContext{Client: http.DefaultClient})
 	switch {
 	case err == nil && have.SignerType.IsAnonymous():
 		return " (no credentials are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or MINIO_ACCESS_KEY and MINIO_SECRET_KEY)"
-	case code == "InvalidAccessKeyId":
+	case code == unknownKey:
 		return fmt.Sprintf(" (AWS_ACCESS_KEY_ID %s is unknown there)", have.AccessKeyID)
 	case code == "SignatureDoesNotMatch":
 		return fmt.Sprintf(" (AWS_SECRET_ACCESS_KEY is not that of %s)", have.AccessKeyID)

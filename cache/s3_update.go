@@ -67,7 +67,7 @@ func (b *bucket) updateOnce(ctx context.Context, name string, limit int64, chang
 	_, err = b.client.PutObject(ctx, b.bucket, b.key(name), bytes.NewReader(after), int64(len(after)), "", "", cond.options(name))
 	switch minio.ToErrorResponse(err).StatusCode {
 	case http.StatusPreconditionFailed, http.StatusConflict, http.StatusNotFound: // the last: it was removed
-		if minio.ToErrorResponse(err).Code != minio.NoSuchBucket {
+		if code := minio.ToErrorResponse(err).Code; code != minio.NoSuchBucket && code != unknownKey {
 			return errRace
 		}
 	}

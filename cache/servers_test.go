@@ -1,7 +1,6 @@
 package cache_test
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -56,7 +55,6 @@ func freePort(t *testing.T) string {
 // A daemon is a server's process.
 type daemon struct {
 	cmd *exec.Cmd
-	out bytes.Buffer // read it after stop
 	end chan struct{}
 }
 
@@ -64,10 +62,15 @@ type daemon struct {
 // takes it, another may take it, so command is asked for more than one.
 func start(t *testing.T, command func(address string) *exec.Cmd) (address string, d *daemon) {
 	t.Helper()
+	log, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
 	for range 3 {
 		address = freePort(t)
 		d = &daemon{cmd: command(address), end: make(chan struct{})}
-		d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
+		d.cmd.Stdout, d.cmd.Stderr = log, log // a file: a pipe would stay open as long as a child of the server lives
 		d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := d.cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -82,7 +85,7 @@ func start(t *testing.T, command func(address string) *exec.Cmd) (address string
 		}
 		d.stop()
 	}
-	t.Fatalf("%s does not start: %s", d.cmd.Path, d.out.String())
+	t.Fatalf("%s does not start: %s", d.cmd.Path, read(t, log.Name()))
 	return "", nil
 }
 

@@ -18,7 +18,7 @@ const (
 	sshConnect = 10 * time.Second // to connect, and again to shake hands
 	sshAlive   = 10 * time.Second // between questions whether it is still there
 	sshStall   = 20 * time.Second // without an answer to that
-	sshTries   = 5                // of one request while the connection breaks
+	sshTries   = 4                // of one request while the connection breaks
 	sshWait    = 200 * time.Millisecond
 )
 

@@ -45,8 +45,8 @@ func (s *sftpRepo) relink(ctx context.Context, name string, fill func(c *sftp.Cl
 		if err == nil || broken(err) {
 			return err
 		}
-		if _, statErr := c.Lstat(s.full(temp)); statErr == nil {
-			return nil // made before the connection broke
+		if _, statErr := c.Lstat(s.full(temp)); statErr == nil || broken(statErr) {
+			return statErr // if it is there, it was made before the connection broke
 		}
 		return err
 	})
@@ -66,10 +66,15 @@ func (s *sftpRepo) Symlink(ctx context.Context, name, target string, replace boo
 		if err == nil || broken(err) || errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if have, readErr := c.ReadLink(at); readErr == nil && have == link {
-			return nil
+		have, readErr := c.ReadLink(at)
+		if broken(readErr) || readErr == nil && have == link {
+			return readErr
 		}
-		if _, statErr := c.Lstat(at); statErr == nil {
+		_, statErr := c.Lstat(at)
+		if broken(statErr) {
+			return statErr
+		}
+		if statErr == nil {
 			return fs.ErrExist
 		}
 		return err

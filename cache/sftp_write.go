@@ -176,7 +176,11 @@ func makeFolders(c *sftp.Client, dir string) error {
 	if err == nil {
 		return c.Chmod(dir, 0o755)
 	}
-	if fi, statErr := c.Stat(dir); statErr == nil && fi.IsDir() {
+	fi, statErr := c.Stat(dir)
+	if broken(statErr) {
+		return statErr
+	}
+	if statErr == nil && fi.IsDir() {
 		return nil
 	}
 	return fmt.Errorf("make folder %s: %w", dir, err)
