@@ -37,6 +37,10 @@ func (ix index) putArtifact(id ArtifactID, size int64) error {
 	return ix.artifacts.Put(id.sum[:], binary.BigEndian.AppendUint64(nil, uint64(size)))
 }
 
+func (ix index) dropArtifact(id ArtifactID) error { return ix.artifacts.Delete(id.sum[:]) }
+
+func (ix index) dropRealisations(drv DrvID) error { return ix.realisations.Delete(drv.sum[:]) }
+
 func (ix index) realised(drv DrvID) []ArtifactID {
 	v := ix.realisations.Get(drv.sum[:])
 	ids := make([]ArtifactID, 0, len(v)/32)

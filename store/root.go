@@ -54,16 +54,17 @@ func (s *Store) AddRoot(ctx context.Context, r Root) error {
 		return fmt.Errorf("add root of %s: %w", r.Release, err)
 	}
 	defer unlock()
-	old, err := s.releaseRoots(r.Release)
+	dir := s.path(rootDir, releaseRoots, r.Release)
+	numbers, err := names(dir)
 	if err != nil {
 		return fmt.Errorf("add root of %s: %w", r.Release, err)
 	}
-	r.Path = s.path(rootDir, releaseRoots, r.Release, "00000001")
-	if n := len(old); n > 0 {
-		newest := old[n-1]
-		number, _ := strconv.Atoi(filepath.Base(newest.Path))
-		r.Path = filepath.Join(filepath.Dir(newest.Path), fmt.Sprintf("%08d", number+1))
-		if newest.Lock == r.Lock {
+	r.Path = filepath.Join(dir, "00000001")
+	if n := len(numbers); n > 0 {
+		newest, err := readRoot(filepath.Join(dir, numbers[n-1])) // one that is damaged stays for repair
+		number, _ := strconv.Atoi(numbers[n-1])
+		r.Path = filepath.Join(dir, fmt.Sprintf("%08d", number+1))
+		if err == nil && newest.Lock == r.Lock {
 			r.Path, r.Items = newest.Path, mergeItems(newest.Items, r.Items)
 		}
 	}

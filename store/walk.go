@@ -63,7 +63,10 @@ func (s *Store) walkDerivations(ctx context.Context, fn func(drv DrvID, dir stri
 		return nil
 	})
 	flush()
-	return errors.Join(err, g.Wait())
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return err
 }
 
 // eachStatement calls fn for each statement of a derivation.
