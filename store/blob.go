@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // A DigestError says that content is not what its name promised.
@@ -25,19 +26,23 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("%s: want %s, got %s", e.What, e.Want.Digest, e.Got.Digest)
 }
 
-// HasBlob reports whether the store holds the content, by name and size.
+// HasBlob reports whether the store holds the content, by name and size. What it holds stays at
+// least until the store is closed.
 func (s *Store) HasBlob(b Blob) bool { return s.findBlob(b) == nil }
 
 // findBlob returns [ErrNotFound] if the content is not there, or why nobody can tell.
 func (s *Store) findBlob(b Blob) error {
-	fi, err := os.Stat(s.blobPath(b))
-	switch {
+	name := s.blobPath(b)
+	var st unix.Stat_t
+	switch err := unix.Lstat(name, &st); {
 	case errors.Is(err, fs.ErrNotExist):
 		return ErrNotFound
 	case err != nil:
-		return err
-	case !fi.Mode().IsRegular() || fi.Size() != b.Size:
+		return fmt.Errorf("find %s: %w", name, err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != b.Size:
 		return fmt.Errorf("%w: what is there is damaged", ErrNotFound)
+	case !s.relyOn(name, st.Mtim.Nano()):
+		return ErrNotFound // removed at this moment
 	default:
 		return nil
 	}
