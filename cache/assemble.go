@@ -145,7 +145,6 @@ type assembly struct {
 	done    []store.Verified // small files that are whole
 	bytes   int64            // of them
 
-	first int // files before it are whole
 }
 
 // part is one file of a stream.
