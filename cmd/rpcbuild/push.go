@@ -25,7 +25,8 @@ func newPush(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push RELEASE",
 		Short: "Publish a realized release to rpc-repo",
-		Long: `push publishes what the store has of a release to the first --repo, which must be a folder.
+		Long: `push publishes what the store has of a release to the first --repo, which must be a folder, an sftp or an
+s3 URL; or else to --repo-host.
 What is there is not copied again.
 
 --replace publishes in place of other content, unless the recipes have a release-candidate branch (release_candidate
