@@ -50,8 +50,8 @@ Pushes and gc wait for each other; readers wait for nobody.`,
 	return cmd
 }
 
-// jsonCollected is the only line of repo gc.
-type jsonCollected struct {
+// jsonRepoCollected is the only line of repo gc.
+type jsonRepoCollected struct {
 	Event    string `json:"event"`
 	Live     int    `json:"live"`
 	OffList  int    `json:"off_list"` // now
@@ -80,7 +80,7 @@ func (o *repoGCOptions) run(ctx context.Context, a *app) error {
 	}
 	if o.json {
 		j := newJSONLines(a.out)
-		j.write(jsonCollected{"summary", stats.Live, stats.Buried, stats.Waiting, stats.Removed, stats.Files, stats.Bytes, stats.Releases})
+		j.write(jsonRepoCollected{"summary", stats.Live, stats.Buried, stats.Waiting, stats.Removed, stats.Files, stats.Bytes, stats.Releases})
 		return j.err
 	}
 	would := ""
