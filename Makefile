@@ -9,7 +9,7 @@ REPO  ?= rpc-repo
 
 # Debian packages: to build and run rpcbuild, for its tests, and the peers of its benchmarks.
 PACKAGES       := ca-certificates dpkg gcc git libc6-dev lxc lxc-dev pkg-config python3-pip xz-utils
-PACKAGES_TEST  := $(PACKAGES) apt curl gpg gpg-agent gpgv iproute2 libxml2-utils openssl procps python3-venv sqv util-linux wget
+PACKAGES_TEST  := $(PACKAGES) apt curl gpg gpg-agent gpgv iproute2 libxml2-utils nginx-light openssh-server openssl procps python3-venv sqv util-linux wget
 PACKAGES_BENCH := $(PACKAGES_TEST) aptly debian-archive-keyring hyperfine mmdebstrap nix-bin
 
 .PHONY: quickstart
@@ -64,10 +64,16 @@ if [[ -n $$missing || ! -s $$(ls -S /var/lib/apt/lists/*Packages* 2>/dev/null | 
 fi
 endef
 
+# An S3 server for the tests. It is no dependency: its module is not in go.mod.
+VERSITYGW := .tools/versitygw-1.8.0
+$(VERSITYGW):
+	GOBIN=$(CURDIR)/.tools go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	ln -f .tools/versitygw $@
+
 .PHONY: deps deps-test deps-bench
 deps:
 	$(call install,$(PACKAGES))
-deps-test:
+deps-test: $(VERSITYGW)
 	$(call install,$(PACKAGES_TEST))
 deps-bench:
 	$(call install,$(PACKAGES_BENCH))

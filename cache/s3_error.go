@@ -24,10 +24,10 @@ func (b *bucket) failed(ctx context.Context, name string, err error) error {
 		return ctx.Err()
 	case answer.Code == minio.NoSuchBucket:
 		what = fmt.Errorf("%w: there is no bucket %s", ErrUnreachable, b.bucket)
-	case answer.Code == unknownKey, answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
-		what = fmt.Errorf("%w: %w%s", ErrUnreachable, answer, b.refusalHint(answer.Code)) // some say an unknown key with 404
-	case answer.StatusCode == http.StatusNotFound:
+	case answer.Code == minio.NoSuchKey, answer.Code == noSuchUpload:
 		what = fs.ErrNotExist
+	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusNotFound:
+		what = fmt.Errorf("%w: %w%s", ErrUnreachable, answer, b.refusalHint(answer.Code)) // it is not a file that was not found
 	case answer.StatusCode == http.StatusNotModified:
 		what = ErrNotChanged
 	case answer.StatusCode == http.StatusPreconditionFailed:
@@ -46,7 +46,11 @@ func (b *bucket) failed(ctx context.Context, name string, err error) error {
 	return fmt.Errorf("rpc-repo %s: %s: %w", b, name, what)
 }
 
-const unknownKey = "InvalidAccessKeyId"
+// Codes of S3 that the client has no names for.
+const (
+	unknownKey   = "InvalidAccessKeyId"
+	noSuchUpload = "NoSuchUpload"
+)
 
 // refusalHint says which setting a refusal is about.
 func (b *bucket) refusalHint(code string) string {

@@ -65,11 +65,13 @@ func (b *bucket) updateOnce(ctx context.Context, name string, limit int64, chang
 		return err
 	}
 	_, err = b.client.PutObject(ctx, b.bucket, b.key(name), bytes.NewReader(after), int64(len(after)), "", "", cond.options(name))
-	switch minio.ToErrorResponse(err).StatusCode {
-	case http.StatusPreconditionFailed, http.StatusConflict, http.StatusNotFound: // the last: it was removed
-		if code := minio.ToErrorResponse(err).Code; code != minio.NoSuchBucket && code != unknownKey {
-			return errRace
-		}
+	answer := minio.ToErrorResponse(err)
+	switch answer.StatusCode {
+	case http.StatusPreconditionFailed, http.StatusConflict:
+		return errRace
+	}
+	if answer.Code == minio.NoSuchKey {
+		return errRace // it was removed
 	}
 	return b.written(ctx, name, err)
 }

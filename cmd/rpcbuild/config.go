@@ -25,6 +25,13 @@ type configFile struct {
 	Store string `yaml:"store"`
 	// Repo lists the rpc-repos: the first is written to, all are read.
 	Repo []string `yaml:"repo"`
+	// RepoHost is the host that is written to over SFTP where no repo can be written to; RepoUser,
+	// RepoUserKey and RepoHostPubkey are for every sftp URL: whom to log in as, the file with the key,
+	// and the file with the host's.
+	RepoHost       string `yaml:"repo_host"`
+	RepoUser       string `yaml:"repo_user"`
+	RepoUserKey    string `yaml:"repo_user_key"`
+	RepoHostPubkey string `yaml:"repo_host_pubkey"`
 	// Recipes is the folder of release definitions.
 	Recipes string `yaml:"recipes"`
 	// Jobs is how many builds run side by side; 0 means one a processor.
@@ -114,6 +121,14 @@ func (f *configFile) values(flag string) []string {
 		for _, r := range f.Repo {
 			values = append(values, f.path(r))
 		}
+	case "repo-host":
+		values = []string{f.RepoHost}
+	case "repo-user":
+		values = []string{f.RepoUser}
+	case "repo-user-key":
+		values = []string{f.path(f.RepoUserKey)}
+	case "repo-host-pubkey":
+		values = []string{f.path(f.RepoHostPubkey)}
 	case "recipes":
 		values = []string{f.path(f.Recipes)}
 	case "builder":

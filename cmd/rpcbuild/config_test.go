@@ -144,7 +144,8 @@ func FuzzReadConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, flag := range []string{"store", "repo", "recipes", "jobs", "builder", "gpg-private", "gpg-public", "key", "trust", "trust-threshold", "release-candidate"} {
+		for _, flag := range []string{"store", "repo", "recipes", "jobs", "builder", "gpg-private", "gpg-public", "key", "trust", "trust-threshold", "release-candidate",
+			"repo-host", "repo-user", "repo-user-key", "repo-host-pubkey"} {
 			c.values(flag)
 		}
 		upstreams([]*configFile{c, c})

@@ -25,8 +25,8 @@ func newPush(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push RELEASE",
 		Short: "Publish a realized release to rpc-repo",
-		Long: `push publishes what the store has of a release to the first --repo: a folder, sftp:// or s3://. What is
-there is not copied again; a push that was interrupted is carried on by the next one.
+		Long: `push publishes what the store has of a release to the first --repo (a folder, sftp:// or
+s3://), or else to --repo-host. What is there is not copied again; a push that was interrupted is carried on by the next one.
 
 --replace publishes in place of other content, unless the recipes have a release-candidate branch (release_candidate
 in the definition or in the configuration) that holds the same release: that is refused, with

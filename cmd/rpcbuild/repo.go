@@ -66,7 +66,7 @@ func (o *repoGCOptions) run(ctx context.Context, a *app) error {
 	if o.keep < 1 {
 		return usageErrorf("--keep %d: want at least 1", o.keep)
 	}
-	s, err := a.open(false)
+	s, err := a.openToWrite()
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ does not have is told of: realize and push make it.`,
 }
 
 func (o *repoRepairOptions) run(ctx context.Context, a *app) (err error) {
-	s, err := a.open(false)
+	s, err := a.openToWrite()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/recipes"
 	"github.com/rcbops/rpcbuild/recipes/spec"
 )
@@ -20,6 +21,8 @@ type app struct {
 	config      string // names a configuration file
 	storeFolder string
 	repoURLs    []string
+	repoHost    string // to write to where no URL is
+	ssh         cache.SSHOptions
 	recipes     string
 	upstreams   map[string]string
 	timeout     time.Duration // of upstreams; 0 for the default
@@ -55,8 +58,8 @@ environments and container images. What exists, in the store or in rpc-repo, is 
 
 A flag that is not given is taken from the environment (RPCBUILD_STORE for --store, and so on), then
 from the variables that jobs of the original set (PUSH_TO_MIRROR, REPLACE_ARTIFACTS, HOST_RCBOPS_REPO,
-PULL_FROM_MIRROR, RPC_ARTIFACTS_FOLDER, RPC_RELEASE, GPG_PRIVATE, GPG_PUBLIC), then from the
-configuration: the user's own, rpcbuild/config.yaml in $XDG_CONFIG_HOME or ~/.config, before
+PULL_FROM_MIRROR, RPC_ARTIFACTS_FOLDER, RPC_RELEASE, REPO_HOST, REPO_USER, REPO_USER_KEY,
+REPO_HOST_PUBKEY, GPG_PRIVATE, GPG_PUBLIC), then from the configuration: the user's own, rpcbuild/config.yaml in $XDG_CONFIG_HOME or ~/.config, before
 ` + systemConfig + `. Booleans in the environment are YES or NO.
 
 Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition that does not parse;
@@ -73,6 +76,7 @@ Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition 
 	flags.StringVar(&a.config, "config", "", "`file` to read instead of the two configuration files")
 	flags.StringVar(&a.storeFolder, "store", a.storeDir(), "`folder` of this machine's artifacts")
 	flags.StringArrayVar(&a.repoURLs, "repo", nil, "`URL` or folder of an rpc-repo; repeatable: the first is written to, all are read")
+	a.sftpFlags(flags)
 	flags.StringVar(&a.recipes, "recipes", "recipes", "`folder` with the release definitions")
 	a.signing.flags(flags)
 	root.AddCommand(

@@ -55,6 +55,11 @@ func (a *app) open(write bool) (_ *session, err error) {
 	if s.index, err = python.NewIndex(s.client); err != nil {
 		return nil, err
 	}
+	if write {
+		if a.repoURLs, err = a.writable(); err != nil {
+			return nil, err
+		}
+	}
 	for i, url := range a.repoURLs {
 		opts := s.cacheOptions()
 		opts.Create = write && i == 0
@@ -65,6 +70,14 @@ func (a *app) open(write bool) (_ *session, err error) {
 		s.repos = append(s.repos, r)
 	}
 	return s, nil
+}
+
+// openToWrite is open for whoever changes the first repo, which must be there.
+func (a *app) openToWrite() (_ *session, err error) {
+	if a.repoURLs, err = a.writable(); err != nil {
+		return nil, err
+	}
+	return a.open(false)
 }
 
 // openRelease loads the release that args or the environment name, and opens a session for it: see
@@ -80,7 +93,7 @@ func (a *app) openRelease(args []string, write bool) (*recipes.Release, *session
 
 // cacheOptions are what is the same for every repo.
 func (s *session) cacheOptions() cache.Options {
-	return cache.Options{Key: s.key, Trust: s.trust, Dir: s.generationDir()}
+	return cache.Options{Key: s.key, Trust: s.trust, Dir: s.generationDir(), SSH: s.ssh}
 }
 
 // generationDir keeps what rpc-repos had when they were last asked.

@@ -14,13 +14,17 @@ import (
 // originalNames are the original's variables, by the flag that they stand for.
 func originalNames() map[string]string {
 	return map[string]string{
-		"gpg-private": "GPG_PRIVATE",
-		"gpg-public":  "GPG_PUBLIC",
-		"pull":        "PULL_FROM_MIRROR",
-		"push":        "PUSH_TO_MIRROR",
-		"replace":     "REPLACE_ARTIFACTS",
-		"repo":        "HOST_RCBOPS_REPO",
-		"store":       "RPC_ARTIFACTS_FOLDER",
+		"gpg-private":      "GPG_PRIVATE",
+		"gpg-public":       "GPG_PUBLIC",
+		"pull":             "PULL_FROM_MIRROR",
+		"push":             "PUSH_TO_MIRROR",
+		"replace":          "REPLACE_ARTIFACTS",
+		"repo":             "HOST_RCBOPS_REPO",
+		"repo-host":        "REPO_HOST",
+		"repo-host-pubkey": "REPO_HOST_PUBKEY",
+		"repo-user":        "REPO_USER",
+		"repo-user-key":    "REPO_USER_KEY",
+		"store":            "RPC_ARTIFACTS_FOLDER",
 	}
 }
 
