@@ -261,7 +261,7 @@ func addLine(line string) func([]byte) ([]byte, error) {
 // A lock is left alone while its holder lives, however long; and taken over, once, when it is dead.
 func TestSFTPLease(t *testing.T) {
 	s := sshd(t)
-	const lease = 600 * time.Millisecond
+	const lease = 1500 * time.Millisecond // long enough for a machine that is busy
 	machine := func() cache.Writer {
 		b := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options})
 		cache.LeaseTime(b, lease)
@@ -292,7 +292,7 @@ func TestSFTPLease(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(3 * lease)
+	time.Sleep(2 * lease)
 	dead.Store(true)
 	die()
 	wg.Wait()
