@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/rcbops/rpcbuild/store/signature"
@@ -46,8 +45,14 @@ func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 	found := make(map[DrvID][]ArtifactID, len(drvs))
 	err := s.view(func(ix index) error {
 		for _, drv := range drvs {
-			if ids := s.relyOnStatements(drv, ix.realised(drv)); len(ids) > 0 {
-				found[drv] = ids
+			for _, id := range ix.realised(drv) {
+				there, err := s.rely(s.statementPath(drv, id))
+				if err != nil {
+					return fmt.Errorf("look up derivation %s: %w", drv, err)
+				}
+				if there {
+					found[drv] = append(found[drv], id)
+				}
 			}
 		}
 		return nil
@@ -55,17 +60,18 @@ func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 	return found, err
 }
 
-// relyOnStatements returns the artifacts for which there is a statement.
-func (s *Store) relyOnStatements(drv DrvID, ids []ArtifactID) []ArtifactID {
-	return slices.DeleteFunc(ids, func(id ArtifactID) bool { return !s.rely(s.statementPath(drv, id)) })
-}
-
 // HasAll is [Store.Has] for many. The index is read once for all of them.
 func (s *Store) HasAll(ids []ArtifactID) (map[ArtifactID]bool, error) {
 	has := make(map[ArtifactID]bool, len(ids))
 	err := s.view(func(ix index) error {
 		for _, id := range ids {
-			has[id] = ix.hasArtifact(id) && s.rely(s.fanout(artifactDir, id.String()))
+			if !ix.hasArtifact(id) {
+				continue
+			}
+			var err error
+			if has[id], err = s.rely(s.fanout(artifactDir, id.String())); err != nil {
+				return fmt.Errorf("look for artifact %s: %w", id, err)
+			}
 		}
 		return nil
 	})
@@ -86,7 +92,9 @@ func (s *Store) Statement(drv DrvID, artifact ArtifactID) (Statement, error) {
 	if err != nil {
 		return Statement{}, fmt.Errorf("read realisation %s: %w", name, err)
 	}
-	s.rely(name)
+	if _, err := s.rely(name); err != nil {
+		return Statement{}, fmt.Errorf("read realisation: %w", err)
+	}
 	return st, nil
 }
 
@@ -134,7 +142,13 @@ func (s *Store) AddStatement(st Statement) error {
 	if err == nil { // one that is damaged is replaced
 		st, more = have.With(st)
 	}
-	if more || !s.rely(s.statementPath(st.Drv, st.Artifact)) {
+	there := false
+	if !more {
+		if there, err = s.rely(s.statementPath(st.Drv, st.Artifact)); err != nil {
+			return fmt.Errorf("add realisation of %s: %w", st.Drv, err)
+		}
+	}
+	if !there {
 		if err := s.writeFile(s.statementPath(st.Drv, st.Artifact), seal(st.Encode())); err != nil {
 			return fmt.Errorf("add realisation of %s: %w", st.Drv, err)
 		}
@@ -182,6 +196,8 @@ func (s *Store) Derivation(drv DrvID) ([]byte, error) {
 	if got := HashDrv(b); got != drv {
 		return nil, fmt.Errorf("derivation %s: its hash is %s; the file is damaged", name, got)
 	}
-	s.rely(name)
+	if _, err := s.rely(name); err != nil {
+		return nil, fmt.Errorf("read derivation: %w", err)
+	}
 	return b, nil
 }

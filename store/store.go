@@ -146,8 +146,10 @@ func syncDir(dir string) error {
 
 // ensureFile makes sure that the file at name has content. One that was damaged is mended.
 func (s *Store) ensureFile(name string, content []byte) error {
-	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, content) && s.rely(name) {
-		return nil
+	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, content) {
+		if there, err := s.rely(name); there || err != nil {
+			return err
+		}
 	}
 	return s.writeFile(name, content)
 }

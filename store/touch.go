@@ -67,10 +67,14 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// rely reports whether the object at name is there, and keeps gc from it while this session lives.
-func (s *Store) rely(name string) bool {
+// rely reports whether the object at name is there, and keeps gc from it while this session lives. An
+// error says that nobody can tell.
+func (s *Store) rely(name string) (bool, error) {
 	t, err := changed(name)
-	return err == nil && s.relyOn(name, t)
+	if gone(err) {
+		return false, nil
+	}
+	return err == nil && s.relyOn(name, t), err
 }
 
 // relyOn is rely for an object whose time of change is known. Of an object that may not be touched,

@@ -4,6 +4,7 @@
 package storetest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -118,7 +119,12 @@ func (a *audit) statement(path, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := store.ParseStatement(b)
+	end := bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n') + 1
+	text, sum := b[:end], strings.TrimSuffix(string(b[end:]), "\n")
+	if got := digest.FromBytes(text).Encoded(); got != sum {
+		return fmt.Errorf("its SHA-256 is %s, and its last line %q", got, sum)
+	}
+	s, err := store.ParseStatement(text)
 	if err == nil && s.Drv.String()+s.Artifact.String() != name {
 		return fmt.Errorf("it is of derivation %s and artifact %s", s.Drv, s.Artifact)
 	}
