@@ -37,6 +37,7 @@ var killed = []struct {
 	{"old", []string{"push", "small", "--store", "b", "--repo", "two"}, false},
 	{"new", []string{"realize", "small", "--json", "--push", "--replace", "--store", "b", "--repo", "two"}, false},
 	{"new", []string{"repo", "gc", "--keep", "1", "--grace", "1ns", "--store", "b", "--repo", "two"}, true},
+	{"new", []string{"store", "gc", "--keep", "1", "--store", "b"}, true},
 }
 
 // quickKills is how many kills there are at least where SOAK names no other number.
@@ -152,6 +153,11 @@ func (k *killer) kill(t *testing.T, i int, done doneBefore) {
 	k.at[c.args[0]]++
 	done.add(t, out.String())
 	k.wantRight(t, slices.Contains(c.args, "--replace"))
+	for _, name := range []string{"a", "b"} { // what a person would ask
+		if _, err := os.Stat(k.path(name, "index.db")); err == nil {
+			k.run(t, "store", "verify", "--store", name)
+		}
+	}
 	if t.Failed() {
 		t.Fatalf("rpcbuild %s, killed after %v", strings.Join(c.args, " "), after)
 	}
