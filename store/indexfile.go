@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // An IndexError says that the index cannot be used. The objects may be well: reindex makes a new
@@ -72,7 +73,9 @@ func (s *Store) withIndex(options *bbolt.Options, fn func(*bbolt.DB) error) (err
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			file.Close() // drops the lock; bbolt itself may wait for one that the panic left
+			// bbolt's own Close may wait for a mutex that the panic left, and its map keeps the file open.
+			flock(file, unix.LOCK_UN)
+			file.Close()
 			err = &IndexError{name, fmt.Errorf("%v", p)}
 		}
 	}()
