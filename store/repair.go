@@ -10,7 +10,7 @@ import (
 
 // Lost is what the store lacks after what is damaged was taken out of it.
 type Lost struct {
-	Artifacts []ArtifactID // that were there
+	Artifacts []ArtifactID // that a root or a statement names
 	// Derivations are those whose file, or statement, is gone; in the latter case Artifact is what it
 	// was of.
 	Derivations []RootItem
@@ -75,6 +75,8 @@ func (s *Store) takeOut(ctx context.Context, damages []Damage) (lost Lost, err e
 			return lost, err
 		}
 	}
+	// What nobody names is garbage: nobody misses it.
+	lost.Artifacts = slices.DeleteFunc(lost.Artifacts, func(a ArtifactID) bool { return !known.artifacts.has(a.id) })
 	return lost, nil
 }
 

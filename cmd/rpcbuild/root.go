@@ -75,7 +75,7 @@ Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition 
 	flags.StringVar(&a.recipes, "recipes", "recipes", "`folder` with the release definitions")
 	root.AddCommand(
 		newRealize(a), newVerify(a), newPlan(a), newLock(a), newReleases(a), newShow(a), newLog(a),
-		newPush(a), newPull(a), newServe(a), newVersion(a), newBuild(a), newSandbox(a),
+		newPush(a), newPull(a), newServe(a), newStore(a), newVersion(a), newBuild(a), newSandbox(a),
 	)
 	return root
 }
