@@ -121,7 +121,9 @@ func (c *rowCollector) collect(ctx context.Context, since int64) error {
 }
 
 func (c *rowCollector) addManifest(a ArtifactID, path string) error {
-	b, err := os.ReadFile(path)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	b, err := readInto(path, buf)
 	if gone(err) {
 		return nil
 	}
@@ -152,7 +154,9 @@ func (c *rowCollector) addManifest(a ArtifactID, path string) error {
 }
 
 func (c *rowCollector) addStatement(drv DrvID, a ArtifactID, path string) error {
-	b, err := os.ReadFile(path)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	b, err := readInto(path, buf)
 	if gone(err) {
 		return nil
 	}

@@ -22,8 +22,8 @@ func unseal(file []byte) ([]byte, error) {
 	if len(file) < line {
 		return nil, errors.New("it is cut short; the file is damaged")
 	}
-	text := file[:len(file)-line]
-	if !bytes.Equal(seal(text), file) {
+	text, sum := file[:len(file)-line], file[len(file)-line:]
+	if string(sum) != digest.FromBytes(text).Encoded()+"\n" {
 		return nil, errors.New("its checksum is another; the file is damaged")
 	}
 	return text, nil
