@@ -2,11 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -42,6 +44,7 @@ func (s *Store) addFolder(ctx context.Context, dir string) (id ArtifactID, err e
 			}
 		}
 	}
+	c := &copier{Store: s, from: dir, to: tmp, seen: make(map[Blob]bool)}
 	g, copying := errgroup.WithContext(ctx)
 	n := runtime.GOMAXPROCS(0)
 	for worker := range n {
@@ -54,7 +57,7 @@ func (s *Store) addFolder(ctx context.Context, dir string) (id ArtifactID, err e
 				if !entries[i].HasContent() {
 					continue
 				}
-				if err := copyEntry(dir, tmp, &entries[i], buf); err != nil {
+				if err := c.copy(&entries[i], buf); err != nil {
 					return err
 				}
 			}
@@ -68,41 +71,70 @@ func (s *Store) addFolder(ctx context.Context, dir string) (id ArtifactID, err e
 	if err := m.validate(); err != nil {
 		return id, err
 	}
-	if err := s.moveBlobs(tmp, entries); err != nil {
+	if err := s.moveBlobs(tmp, c.copied); err != nil {
 		return id, err
 	}
 	return s.PutManifest(m)
 }
 
-// copyEntry copies a file and hashes what it copies, so that each byte is read once.
-func copyEntry(from, to string, e *Entry, buf []byte) error {
-	src, err := os.Open(filepath.Join(from, e.Path))
+// copier copies what the store lacks.
+type copier struct {
+	*Store
+	from, to string
+	mu       sync.Mutex
+	seen     map[Blob]bool
+	copied   []Entry
+}
+
+// copy hashes a file and copies it in one go, so that each byte is read once. A small one is written
+// only if its content is new.
+func (c *copier) copy(e *Entry, buf []byte) error {
+	src, err := os.Open(filepath.Join(c.from, e.Path))
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, err := os.OpenFile(filepath.Join(to, e.Path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	n, err := io.ReadFull(src, buf)
+	switch {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		b := HashBlob(buf[:n])
+		e.Digest, e.Size = b.Digest, b.Size
+		if !c.isNew(*e) {
+			return nil
+		}
+		return os.WriteFile(filepath.Join(c.to, e.Path), buf[:n], 0o444)
+	case err != nil:
+		return err
+	}
+	dst, err := os.OpenFile(filepath.Join(c.to, e.Path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
 	h := digest.SHA256.Digester()
-	n := int64(0)
-	for {
-		k, err := src.Read(buf)
-		h.Hash().Write(buf[:k])
-		if _, err := dst.Write(buf[:k]); err != nil {
-			dst.Close()
-			return err
-		}
-		n += int64(k)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			dst.Close()
-			return err
-		}
+	both := io.MultiWriter(dst, h.Hash())
+	_, err = both.Write(buf)
+	if err == nil {
+		e.Size, err = io.CopyBuffer(both, onlyReader{src}, buf)
 	}
-	e.Digest, e.Size = h.Digest(), n
-	return dst.Close()
+	e.Digest, e.Size = h.Digest(), e.Size+int64(len(buf))
+	c.isNew(*e)
+	return errors.Join(err, dst.Close())
+}
+
+// onlyReader keeps io from a copy by the kernel, which would not hash.
+type onlyReader struct{ io.Reader }
+
+// isNew reports whether the content is to be copied, once.
+func (c *copier) isNew(e Entry) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[e.Blob()] {
+		return false
+	}
+	c.seen[e.Blob()] = true
+	if c.HasBlob(e.Blob()) {
+		return false
+	}
+	c.copied = append(c.copied, e)
+	return true
 }
