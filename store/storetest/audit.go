@@ -118,7 +118,11 @@ func (a *audit) statement(path, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := store.ParseStatement(b)
+	const sum = 64 + 1 // the last line, of all before it
+	if len(b) < sum || digest.FromBytes(b[:len(b)-sum]).Encoded()+"\n" != string(b[len(b)-sum:]) {
+		return errors.New("its checksum is another")
+	}
+	s, err := store.ParseStatement(b[:len(b)-sum])
 	if err == nil && s.Drv.String()+s.Artifact.String() != name {
 		return fmt.Errorf("it is of derivation %s and artifact %s", s.Drv, s.Artifact)
 	}
