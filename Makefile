@@ -39,6 +39,12 @@ lint: ## what .ci/run asks before it tests
 	go tool staticcheck ./...
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/rpcbuild
 
+.PHONY: soak
+soak: deps-test ## kill rpcbuild SOAK times at random moments, and let every call of a commit, push and pull fail
+	SOAK=$(or $(SOAK),1000) go test -count=1 -timeout 0 -v -run '^TestKill$$' ./cmd/rpcbuild
+	go test -count=20 -timeout 0 -run '^(TestManyProcesses|TestTakeOver)$$' ./cmd/rpcbuild
+	SOAK=$(or $(SOAK),1000) go test -count=1 -timeout 0 ./store/storetest ./cache/cachetest
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do \

@@ -84,7 +84,8 @@ func (f *folder) Link(_ context.Context, name, existing string, replace bool) er
 	if err != nil {
 		return err
 	}
-	err = f.put(name, false, func(root *os.Root, temp string) error { return root.Link(existing, temp) })
+	link := func(root *os.Root, temp string) error { return linkLiving(root, existing, temp) }
+	err = f.put(name, false, link)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -94,7 +95,21 @@ func (f *folder) Link(_ context.Context, name, existing string, replace bool) er
 	if !replace {
 		return err
 	}
-	return f.put(name, true, func(root *os.Root, temp string) error { return root.Link(existing, temp) })
+	return f.put(name, true, link)
+}
+
+// linkLiving gives a file another name. If a process that pushes the same replaces the file meanwhile,
+// the kernel says that it does not exist: what was looked up has no name any more.
+func linkLiving(root *os.Root, existing, name string) error {
+	for tries := 0; ; tries++ {
+		err := root.Link(existing, name)
+		if !errors.Is(err, fs.ErrNotExist) || tries == 10 {
+			return err
+		}
+		if _, err := root.Lstat(existing); err != nil {
+			return err
+		}
+	}
 }
 
 func (f *folder) Symlink(_ context.Context, name, target string, replace bool) error {
@@ -106,10 +121,18 @@ func (f *folder) Symlink(_ context.Context, name, target string, replace bool) e
 		return fmt.Errorf("rpc-repo %s: path %q: want a clean relative path", f, target)
 	}
 	link := relative(name, target)
-	if have, err := root.Readlink(name); err == nil && have == link {
+	there := func() bool {
+		have, err := root.Readlink(name)
+		return err == nil && have == link
+	}
+	if there() {
 		return nil
 	}
-	return f.put(name, replace, func(root *os.Root, temp string) error { return root.Symlink(link, temp) })
+	err = f.put(name, replace, func(root *os.Root, temp string) error { return root.Symlink(link, temp) })
+	if errors.Is(err, fs.ErrExist) && there() { // another process made it meanwhile
+		return nil
+	}
+	return err
 }
 
 // put lets fill make a temporary file and gives that its name: in place of what is there, or, where

@@ -83,7 +83,7 @@ func newKiller(t *testing.T, random *rand.Rand) *killer {
 	}
 	for i, lock := range []string{"old", "new"} {
 		k.mirror(t, 12, strconv.Itoa(i+1))
-		k.release(t, "small", "p00 | p01 | p02 | p03", "p03 | p04 | p05 | p06", "p07 | p08 | p09 | p10 | p11")
+		k.release(t, "small", "one: p00 | p01 | p02 | p03", "two: p03 | p04 | p05 | p06", "three: p07 | p08 | p09 | p10 | p11")
 		if err := os.Rename(k.path("recipes/releases/small.lock"), k.path(lock+".lock")); err != nil {
 			t.Fatal(err)
 		}

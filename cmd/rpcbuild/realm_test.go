@@ -70,21 +70,22 @@ func (r *realm) mirror(t *testing.T, n int, version string) {
 	}
 }
 
-// release writes the definition of a release, and its lock, which pins what the archive has now. It has a
-// repository for each of the filters.
-func (r *realm) release(t *testing.T, name string, filters ...string) {
+// release writes the definition of a release, and its lock, which pins what the archive has now. Each of
+// repositories is "name: filter".
+func (r *realm) release(t *testing.T, name string, repositories ...string) {
 	t.Helper()
-	var b strings.Builder
-	b.WriteString("distribution: {id: debian, version: \"13\", codename: trixie, arch: amd64}\nurl: https://rpc-repo.example.org\n")
-	b.WriteString("apt:\n  architectures: [amd64]\n  mirrors:\n")
-	for i, f := range filters {
-		fmt.Fprintf(&b, "    m%d: {archive: \"https://archive.example.org\", suite: stable, components: [main], keyring: keyrings/test.asc, filter: %s}\n", i, f)
+	var mirrors, independent strings.Builder
+	for _, repository := range repositories {
+		repo, filter, _ := strings.Cut(repository, ": ")
+		fmt.Fprintf(&mirrors, "    %s: {archive: \"https://archive.example.org\", suite: stable, components: [main], keyring: keyrings/test.asc, filter: %s}\n", repo, filter)
+		fmt.Fprintf(&independent, "    %s: [%s]\n", repo, repo)
 	}
-	b.WriteString("  independent:\n")
-	for i := range filters {
-		fmt.Fprintf(&b, "    i%d: [m%d]\n", i, i)
-	}
-	r.write(t, "recipes/releases/"+name+".yaml", b.String())
+	r.write(t, "recipes/releases/"+name+".yaml", `distribution: {id: debian, version: "13", codename: trixie, arch: amd64}
+url: https://rpc-repo.example.org
+apt:
+  architectures: [amd64]
+  mirrors:
+`+mirrors.String()+"  independent:\n"+independent.String())
 	os.Remove(r.path("recipes/releases", name+".lock"))
 	if out, err := r.rpcbuild(t.Context(), "lock", name, "--store", r.path("store-of-locks")).CombinedOutput(); err != nil {
 		t.Fatalf("lock %s: %v\n%s", name, err, out)

@@ -15,10 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/rcbops/rpcbuild/derive/sandbox"
+	"github.com/rcbops/rpcbuild/store/faulttest"
 )
 
 // TestMain lets scripts run rpcbuild, which is then this binary.
 func TestMain(m *testing.M) {
+	faulttest.Main()
 	testscript.Main(m, map[string]func(){"rpcbuild": main})
 }
 
