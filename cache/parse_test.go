@@ -194,3 +194,21 @@ func FuzzBundle(f *testing.F) {
 		}
 	})
 }
+
+func FuzzGraveyard(f *testing.F) {
+	f.Add([]byte(`[{"drv":"` + zeros + `1","artifact":"` + zeros + `2","since":"2026-01-02T03:04:05Z"}]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g, err := parseGraveyard(b)
+		if err != nil {
+			return
+		}
+		text, err := g.encode()
+		if err != nil {
+			return // a time that JSON has no form for
+		}
+		again, err := parseGraveyard(text)
+		if err != nil || len(again) != len(g) {
+			t.Errorf("%q came back as %v, %v", b, again, err)
+		}
+	})
+}
