@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -24,11 +25,15 @@ type PullStats struct {
 // carries on from there. progress, if not nil, is called with the number of bytes that came over,
 // by several goroutines at a time.
 func (r *Repo) Pull(ctx context.Context, st *store.Store, rel Release, progress func(int64)) (PullStats, error) {
-	ids := make([]store.ArtifactID, len(rel.Items))
+	ids, drvs := make([]store.ArtifactID, len(rel.Items)), make([]store.DrvID, len(rel.Items))
 	for i, it := range rel.Items {
-		ids[i] = it.Artifact
+		ids[i], drvs[i] = it.Artifact, it.Drv
 	}
 	has, err := st.HasAll(ids)
+	if err != nil {
+		return PullStats{}, err
+	}
+	known, err := st.Lookup(drvs)
 	if err != nil {
 		return PullStats{}, err
 	}
@@ -53,7 +58,11 @@ func (r *Repo) Pull(ctx context.Context, st *store.Store, rel Release, progress 
 			present++
 		}
 		g.Go(func() error {
-			if err := r.pullItem(ctx, st, it, content, tell); err != nil {
+			err := r.pullItem(ctx, st, it, content, tell)
+			if err == nil && !slices.Contains(known[it.Drv], it.Artifact) {
+				err = r.pullStatement(ctx, st, it)
+			}
+			if err != nil {
 				return fmt.Errorf("pull %s: %w", it.Name, err)
 			}
 			return nil
@@ -101,9 +110,10 @@ func (r *Repo) pullItem(ctx context.Context, st *store.Store, it Item, content b
 			}
 		}
 	}
-	if _, err := st.Realisation(it.Drv, it.Artifact); !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
+	return nil
+}
+
+func (r *Repo) pullStatement(ctx context.Context, st *store.Store, it Item) error {
 	s, err := r.statement(ctx, r.held().find(it.hint()))
 	if err != nil {
 		return err

@@ -135,8 +135,8 @@ func (k *killer) kill(t *testing.T, i int, done doneBefore) {
 	t.Helper()
 	c := killed[i]
 	cmd := k.rpcbuild(t.Context(), c.args...)
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (k *killer) kill(t *testing.T, i int, done doneBefore) {
 	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); err != nil && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-		t.Errorf("rpcbuild %s, before it was killed: %v", strings.Join(c.args, " "), err)
+		t.Errorf("rpcbuild %s, before it was killed: %v\n%s", strings.Join(c.args, " "), err, &stderr)
 	}
 	k.kills++
 	k.at[c.args[0]]++
