@@ -13,14 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Has reports whether the store holds the whole artifact.
+// Has reports whether the store holds the whole artifact. What it holds stays at least until the
+// store is closed.
 func (s *Store) Has(id ArtifactID) (bool, error) {
-	var has bool
-	err := s.view(func(ix index) error {
-		has = ix.hasArtifact(id)
-		return nil
-	})
-	return has, err
+	has, err := s.HasAll([]ArtifactID{id})
+	return has[id], err
 }
 
 // Manifest returns the manifest of an artifact that the store holds, verified, or [ErrNotFound].
@@ -261,7 +258,7 @@ func (s *Store) materialize(e Entry, name string) error {
 func (s *Store) Tree(id ArtifactID, unpack func(m *Manifest, dir string) error) (string, error) {
 	name := s.path(treeDir, id.String())
 	_, err, _ := s.trees.Do(name, func() (any, error) {
-		if _, err := os.Stat(name); err == nil {
+		if s.relyOnTree(name) {
 			return nil, nil
 		}
 		return nil, s.makeTree(id, name, unpack)
@@ -270,6 +267,27 @@ func (s *Store) Tree(id ArtifactID, unpack func(m *Manifest, dir string) error) 
 		return "", err
 	}
 	return name, nil
+}
+
+// used is the file whose time of change says when a tree was last used. That of the tree itself
+// belongs to what it holds.
+func used(tree string) string { return tree + ".used" }
+
+// relyOnTree is rely for a tree.
+func (s *Store) relyOnTree(name string) bool {
+	if _, err := os.Stat(name); err != nil {
+		return false
+	}
+	if t, err := changed(used(name)); err == nil && t >= s.start {
+		return true
+	}
+	err := s.touches.during(func() error {
+		if _, err := os.Stat(name); err != nil {
+			return err
+		}
+		return os.WriteFile(used(name), nil, 0o644)
+	})
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func (s *Store) makeTree(id ArtifactID, name string, unpack func(m *Manifest, dir string) error) error {
@@ -292,10 +310,11 @@ func (s *Store) makeTree(id ArtifactID, name string, unpack func(m *Manifest, di
 	if err := syncFileSystem(tmp); err != nil {
 		return fmt.Errorf("unpack %s: %w", id, err)
 	}
-	if err := os.Rename(tmp, name); err != nil {
-		if _, statErr := os.Stat(name); statErr != nil { // else another process was faster
-			return fmt.Errorf("unpack %s: %w", id, err)
-		}
+	if err := os.WriteFile(used(name), nil, 0o644); err != nil {
+		return fmt.Errorf("unpack %s: %w", id, err)
+	}
+	if err := os.Rename(tmp, name); err != nil && !s.relyOnTree(name) { // another process may have been faster
+		return fmt.Errorf("unpack %s: %w", id, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // A DigestError says that content is not what its name promised.
@@ -25,10 +26,13 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("%s: want %s, got %s", e.What, e.Want.Digest, e.Got.Digest)
 }
 
-// HasBlob reports whether the store holds the content, by name and size.
+// HasBlob reports whether the store holds the content, by name and size. What it holds stays at
+// least until the store is closed.
 func (s *Store) HasBlob(b Blob) bool {
-	fi, err := os.Stat(s.blobPath(b))
-	return err == nil && fi.Mode().IsRegular() && fi.Size() == b.Size
+	name := s.blobPath(b)
+	var st unix.Stat_t
+	err := unix.Lstat(name, &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == b.Size && s.relyOn(name, st.Mtim.Nano())
 }
 
 // OpenBlob opens content for reading. The bytes are not verified again: see [Store.ReadBlob].

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 
@@ -85,6 +86,8 @@ func (i id) String() string { return hex.EncodeToString(i.sum[:]) }
 
 // Short returns the first digits, enough for a person to tell ids apart.
 func (i id) Short() string { return i.String()[:12] }
+
+func (i id) compare(o id) int { return bytes.Compare(i.sum[:], o.sum[:]) }
 
 // IsZero reports whether the id names nothing.
 func (i id) IsZero() bool { return i == id{} }

@@ -3,11 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -21,17 +16,19 @@ var (
 
 const indexName = "index.db"
 
-// indexWait bounds the wait for the transactions of other processes, each of which takes
-// milliseconds.
-const indexWait = 30 * time.Second
-
 // index is the index within one transaction.
 type index struct {
 	artifacts, realisations *bbolt.Bucket
 }
 
-func openIndex(tx *bbolt.Tx) index {
-	return index{tx.Bucket(artifactBucket), tx.Bucket(realisationBucket)}
+var errNoBucket = errors.New("it lacks a bucket")
+
+func openIndex(tx *bbolt.Tx) (index, error) {
+	ix := index{tx.Bucket(artifactBucket), tx.Bucket(realisationBucket)}
+	if ix.artifacts == nil || ix.realisations == nil {
+		return ix, errNoBucket
+	}
+	return ix, nil
 }
 
 func (ix index) hasArtifact(id ArtifactID) bool { return ix.artifacts.Get(id.sum[:]) != nil }
@@ -39,6 +36,10 @@ func (ix index) hasArtifact(id ArtifactID) bool { return ix.artifacts.Get(id.sum
 func (ix index) putArtifact(id ArtifactID, size int64) error {
 	return ix.artifacts.Put(id.sum[:], binary.BigEndian.AppendUint64(nil, uint64(size)))
 }
+
+func (ix index) dropArtifact(id ArtifactID) error { return ix.artifacts.Delete(id.sum[:]) }
+
+func (ix index) dropRealisations(drv DrvID) error { return ix.realisations.Delete(drv.sum[:]) }
 
 func (ix index) realised(drv DrvID) []ArtifactID {
 	v := ix.realisations.Get(drv.sum[:])
@@ -59,50 +60,19 @@ func (ix index) putRealisation(drv DrvID, artifact ArtifactID) error {
 	return ix.realisations.Put(drv.sum[:], append(v, artifact.sum[:]...))
 }
 
-// createIndex makes an empty index if there is none. It appears whole, because a reader cannot
-// tell an index that is being made from a damaged one.
-func (s *Store) createIndex() error {
-	name := s.path(indexName)
-	if _, err := os.Stat(name); err == nil {
-		return nil
-	}
-	dir, err := s.TempDir("index")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	tmp := filepath.Join(dir, indexName)
-	db, err := bbolt.Open(tmp, 0o644, nil)
-	if err != nil {
-		return fmt.Errorf("make index: %w", err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket(artifactBucket)
-		if err == nil {
-			_, err = tx.CreateBucket(realisationBucket)
-		}
-		return err
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("make index: %w", err)
-	}
-	// A link, and not a rename, so that the index of a process that was faster stays.
-	if err := os.Link(tmp, name); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make index: %w", err)
-	}
-	return syncDir(s.dir)
-}
-
 // view reads the index.
 func (s *Store) view(fn func(index) error) error {
 	s.indexFile.RLock()
 	defer s.indexFile.RUnlock()
-	db, err := bbolt.Open(s.path(indexName), 0o644, &bbolt.Options{ReadOnly: true, Timeout: indexWait})
-	if err != nil {
-		return fmt.Errorf("open index %s: %w", s.path(indexName), err)
-	}
-	defer db.Close()
-	return db.View(func(tx *bbolt.Tx) error { return fn(openIndex(tx)) })
+	return s.withIndex(&bbolt.Options{ReadOnly: true}, func(db *bbolt.DB) error {
+		return db.View(func(tx *bbolt.Tx) error {
+			ix, err := openIndex(tx)
+			if err != nil {
+				return err
+			}
+			return fn(ix)
+		})
+	})
 }
 
 // A commit is a change of the index that waits for its transaction.
@@ -153,24 +123,16 @@ func (s *Store) commitAll() {
 func (s *Store) transact(batch []*commit) error {
 	s.indexFile.Lock()
 	defer s.indexFile.Unlock()
-	db, err := bbolt.Open(s.path(indexName), 0o644, &bbolt.Options{Timeout: indexWait, OpenFile: openExisting})
-	if err != nil {
-		return fmt.Errorf("open index %s: %w", s.path(indexName), err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		ix := openIndex(tx)
-		for _, c := range batch {
-			c.err = c.fn(ix)
-		}
-		return nil
+	return s.withIndex(&bbolt.Options{}, func(db *bbolt.DB) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			ix, err := openIndex(tx)
+			if err != nil {
+				return err
+			}
+			for _, c := range batch {
+				c.err = c.fn(ix)
+			}
+			return nil
+		})
 	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("write index %s: %w", s.path(indexName), err)
-	}
-	return nil
-}
-
-// openExisting keeps bbolt from making an index: see [Store.createIndex].
-func openExisting(name string, flag int, mode os.FileMode) (*os.File, error) {
-	return os.OpenFile(name, flag&^os.O_CREATE, mode)
 }

@@ -8,8 +8,11 @@ import (
 )
 
 // CreateLog opens the file that takes what a build of drv prints, in place of an earlier build's.
-func (s *Store) CreateLog(drv DrvID) (*os.File, error) {
-	f, err := os.Create(s.LogPath(drv))
+func (s *Store) CreateLog(drv DrvID) (f *os.File, err error) {
+	err = s.touches.during(func() (err error) {
+		f, err = os.Create(s.LogPath(drv))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rcbops/rpcbuild/store/signature"
@@ -45,7 +46,7 @@ func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 	found := make(map[DrvID][]ArtifactID, len(drvs))
 	err := s.view(func(ix index) error {
 		for _, drv := range drvs {
-			if ids := ix.realised(drv); len(ids) > 0 {
+			if ids := s.relyOnStatements(drv, ix.realised(drv)); len(ids) > 0 {
 				found[drv] = ids
 			}
 		}
@@ -54,12 +55,17 @@ func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 	return found, err
 }
 
-// HasAll returns which of the artifacts the store holds. The index is read once for all of them.
+// relyOnStatements returns the artifacts for which there is a statement.
+func (s *Store) relyOnStatements(drv DrvID, ids []ArtifactID) []ArtifactID {
+	return slices.DeleteFunc(ids, func(id ArtifactID) bool { return !s.rely(s.statementPath(drv, id)) })
+}
+
+// HasAll is [Store.Has] for many. The index is read once for all of them.
 func (s *Store) HasAll(ids []ArtifactID) (map[ArtifactID]bool, error) {
 	has := make(map[ArtifactID]bool, len(ids))
 	err := s.view(func(ix index) error {
 		for _, id := range ids {
-			has[id] = ix.hasArtifact(id)
+			has[id] = ix.hasArtifact(id) && s.rely(s.fanout(artifactDir, id.String()))
 		}
 		return nil
 	})
@@ -76,12 +82,26 @@ func (s *Store) Statement(drv DrvID, artifact ArtifactID) (Statement, error) {
 	if err != nil {
 		return Statement{}, fmt.Errorf("read realisation: %w", err)
 	}
-	st, err := ParseStatement(b)
+	st, err := decodeStatement(b, drv, artifact)
 	if err != nil {
 		return Statement{}, fmt.Errorf("read realisation %s: %w", name, err)
 	}
+	s.rely(name)
+	return st, nil
+}
+
+// decodeStatement reads the file of a statement.
+func decodeStatement(b []byte, drv DrvID, artifact ArtifactID) (Statement, error) {
+	text, err := unseal(b)
+	if err != nil {
+		return Statement{}, err
+	}
+	st, err := ParseStatement(text)
+	if err != nil {
+		return Statement{}, err
+	}
 	if st.Drv != drv || st.Artifact != artifact {
-		return Statement{}, fmt.Errorf("read realisation %s: it is of derivation %s and artifact %s; the file is damaged", name, st.Drv, st.Artifact)
+		return Statement{}, fmt.Errorf("it is of derivation %s and artifact %s; the file is damaged", st.Drv, st.Artifact)
 	}
 	return st, nil
 }
@@ -114,8 +134,8 @@ func (s *Store) AddStatement(st Statement) error {
 	if err == nil { // one that is damaged is replaced
 		st, more = have.With(st)
 	}
-	if more {
-		if err := s.writeFile(s.statementPath(st.Drv, st.Artifact), st.Encode()); err != nil {
+	if more || !s.rely(s.statementPath(st.Drv, st.Artifact)) {
+		if err := s.writeFile(s.statementPath(st.Drv, st.Artifact), seal(st.Encode())); err != nil {
 			return fmt.Errorf("add realisation of %s: %w", st.Drv, err)
 		}
 	}
@@ -162,5 +182,6 @@ func (s *Store) Derivation(drv DrvID) ([]byte, error) {
 	if got := HashDrv(b); got != drv {
 		return nil, fmt.Errorf("derivation %s: its hash is %s; the file is damaged", name, got)
 	}
+	s.rely(name)
 	return b, nil
 }

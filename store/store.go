@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/sys/unix"
 )
 
 // ErrNotFound is returned, wrapped, when the store does not hold what was asked for.
@@ -26,6 +25,8 @@ var ErrNotFound = errors.New("not in the store")
 type Store struct {
 	dir     string
 	session *os.File           // our folder of temporary files, locked while we live
+	start   int64              // when the session began: see enter
+	touches touches            // what keeps gc from what we rely on
 	trees   singleflight.Group // trees that are unpacked now
 
 	// indexFile keeps our own goroutines in line for the index, because whoever waits for a file
@@ -47,8 +48,10 @@ const (
 	logDir         = "log"         // <drv>: what the last build of a derivation printed
 	lockDir        = "lock"        // <drv>, blob-<sha256>: who builds or downloads it now
 	partialDir     = "partial"     // <sha256>: the first bytes of a download that did not end
-	treeDir        = "tree"        // <artifact>: unpacked copies, a cache that may be removed
+	treeDir        = "tree"        // <artifact>: unpacked copies, a cache that may be removed; <artifact>.used says when last
 	tmpDir         = "tmp"         // one folder a running process
+	rootDir        = "root"        // release/<name>/<number>, pin/<name>: what gc keeps
+	damagedDir     = "damaged"     // what repair took out, for people to look at
 )
 
 // Open opens the store in dir, and makes it if it is not there. It removes the temporary files
@@ -58,7 +61,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	for _, d := range []string{blobDir, artifactDir, derivationDir, realisationDir, logDir, lockDir, partialDir, treeDir, tmpDir} {
+	for _, d := range []string{blobDir, artifactDir, derivationDir, realisationDir, logDir, lockDir, partialDir, treeDir, tmpDir, rootDir} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
@@ -68,7 +71,7 @@ func Open(dir string) (*Store, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	if err := s.createIndex(); err != nil {
+	if err := errors.Join(s.touches.open(s.path(sweepLock)), s.createIndex()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), s.Close())
 	}
 	return s, nil
@@ -79,7 +82,7 @@ func (s *Store) Dir() string { return s.dir }
 
 // Close removes this process's temporary files. What was added stays.
 func (s *Store) Close() error {
-	return errors.Join(os.RemoveAll(s.session.Name()), s.session.Close())
+	return errors.Join(os.RemoveAll(s.session.Name()), s.touches.close(), s.session.Close())
 }
 
 // TempDir makes an empty folder in the store's file system, so that files can be moved from it
@@ -101,55 +104,6 @@ func (s *Store) Keep(dir string) string {
 	return kept
 }
 
-// enter makes this process's temporary folder and locks it while the process lives.
-func (s *Store) enter() error {
-	for {
-		dir, err := os.MkdirTemp(s.path(tmpDir), "p")
-		if err != nil {
-			return err
-		}
-		f, err := lockFolder(dir, unix.LOCK_EX)
-		if err == nil {
-			s.session = f
-			return nil
-		}
-		// Else a process that opened the store now took the folder for one that nobody holds.
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-}
-
-// sweep removes the temporary folders of processes that no longer hold their lock.
-func (s *Store) sweep() {
-	entries, err := os.ReadDir(s.path(tmpDir))
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if f, err := lockFolder(s.path(tmpDir, e.Name()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			os.RemoveAll(f.Name())
-			f.Close()
-		}
-	}
-}
-
-// lockFolder opens and locks a folder. If another process removes it meanwhile, the error is
-// [fs.ErrNotExist].
-func lockFolder(dir string, how int) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), how); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
-	}
-	if _, err := os.Stat(dir); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.dir}, elem...)...)
 }
@@ -157,11 +111,16 @@ func (s *Store) path(elem ...string) string {
 // fanout spreads files over 256 folders, because a folder of a million names is slow to change.
 func (s *Store) fanout(dir, hex string) string { return s.path(dir, hex[:2], hex[2:]) }
 
-// publish moves the temporary file at tmp, whose content is durable, to its final name.
+// publish moves the temporary file at tmp, whose content is durable, to its final name. Its time of
+// change becomes now, whatever made it: see touch.go.
 func publish(tmp, name string) error {
+	if err := touch(tmp); err != nil {
+		return err
+	}
 	dir := filepath.Dir(name)
-	if err := os.Rename(tmp, name); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
+	for try := 0; ; try++ {
+		err := os.Rename(tmp, name)
+		if !errors.Is(err, fs.ErrNotExist) || try == 10 { // gc removes folders that are empty
 			return err
 		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -170,11 +129,7 @@ func publish(tmp, name string) error {
 		if err := syncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
-		if err := os.Rename(tmp, name); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 func syncDir(dir string) error {
@@ -191,7 +146,7 @@ func syncDir(dir string) error {
 
 // ensureFile makes sure that the file at name has content. One that was damaged is mended.
 func (s *Store) ensureFile(name string, content []byte) error {
-	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, content) {
+	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, content) && s.rely(name) {
 		return nil
 	}
 	return s.writeFile(name, content)

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+)
+
+// An IndexError says that the index cannot be used. The objects may be well: reindex makes a new
+// one from them.
+type IndexError struct {
+	Path string
+	Err  error
+}
+
+func (e *IndexError) Error() string {
+	return fmt.Sprintf("index %s is damaged: %v (rpcbuild store reindex makes it anew)", e.Path, e.Err)
+}
+
+func (e *IndexError) Unwrap() error { return e.Err }
+
+// indexWait bounds the wait for the transactions of other processes, each of which takes
+// milliseconds.
+const indexWait = 30 * time.Second
+
+// createIndex makes an empty index if there is none.
+func (s *Store) createIndex() error {
+	name := s.path(indexName)
+	if _, err := os.Stat(name); err == nil {
+		return nil
+	}
+	dir, err := s.TempDir("index")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	tmp := filepath.Join(dir, indexName)
+	if err := writeIndex(tmp, nil, nil); err != nil {
+		return fmt.Errorf("make index: %w", err)
+	}
+	// It appears whole, because a reader cannot tell an index that is being made from a damaged one;
+	// and with a link, not a rename, so that the index of a process that was faster stays.
+	if err := os.Link(tmp, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make index: %w", err)
+	}
+	return syncDir(s.dir)
+}
+
+// withIndex opens the index for as long as fn takes. Where bbolt panics, or reads beyond the end of
+// the file, the index is damaged.
+func (s *Store) withIndex(options *bbolt.Options, fn func(*bbolt.DB) error) (err error) {
+	name := s.path(indexName)
+	var file *os.File
+	options.Timeout = indexWait
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = os.OpenFile(name, flag&^os.O_CREATE, mode) // see createIndex
+		return file, err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			file.Close() // drops the lock; bbolt itself may wait for one that the panic left
+			err = &IndexError{name, fmt.Errorf("%v", p)}
+		}
+	}()
+	for {
+		db, err := bbolt.Open(name, 0o644, options)
+		if err != nil {
+			return openError(name, err)
+		}
+		if !isAt(file, name) { // reindex replaced it while we waited for it
+			db.Close()
+			continue
+		}
+		err = errors.Join(fn(db), db.Close())
+		if errors.Is(err, errNoBucket) {
+			return &IndexError{name, errNoBucket}
+		}
+		if err != nil {
+			return fmt.Errorf("use index %s: %w", name, err)
+		}
+		return nil
+	}
+}
+
+// openError tells a damaged file from one that cannot be opened.
+func openError(name string, err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) || errors.Is(err, bbolterrors.ErrTimeout) {
+		return fmt.Errorf("open index %s: %w", name, err)
+	}
+	return &IndexError{name, err}
+}
+
+// isAt reports whether the open file is what the name leads to.
+func isAt(f *os.File, name string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(name)
+	return err == nil && os.SameFile(mine, now)
+}
+
+// writeIndex makes an index with these rows, sorted by key, at name.
+func writeIndex(name string, artifacts []artifactRow, realisations []realisationRow) error {
+	db, err := bbolt.Open(name, 0o644, &bbolt.Options{NoSync: true})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket(artifactBucket)
+		if err == nil {
+			_, err = tx.CreateBucket(realisationBucket)
+		}
+		return err
+	})
+	err = errors.Join(err, inBatches(db, artifacts, func(ix index, r artifactRow) error { return ix.putArtifact(r.id, r.size) }))
+	err = errors.Join(err, inBatches(db, realisations, func(ix index, r realisationRow) error { return ix.putRealisation(r.drv, r.artifact) }))
+	return errors.Join(err, db.Sync(), db.Close())
+}
+
+// inBatches puts rows in transactions that fit into memory.
+func inBatches[R any](db *bbolt.DB, rows []R, put func(index, R) error) error {
+	for len(rows) > 0 {
+		batch := rows[:min(len(rows), 20_000)]
+		rows = rows[len(batch):]
+		err := db.Update(func(tx *bbolt.Tx) error {
+			ix, err := openIndex(tx)
+			if err != nil {
+				return err
+			}
+			ix.artifacts.FillPercent, ix.realisations.FillPercent = 0.9, 0.9 // they come in order
+			for _, r := range batch {
+				if err := put(ix, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Whoever relies on an object that is there already sets its time of change to now, once a session.
+// gc removes only what was changed before the oldest living session began, so nothing that somebody
+// relies on goes, and nobody needs a list of what that is.
+
+// sweepLock is a file that is locked shared for the moment of a touch, and by gc exclusively for the
+// moments in which it looks at times of change and removes what is old.
+const sweepLock = "sweep.lock"
+
+// touches keeps gc out for the moment of a touch.
+type touches struct {
+	sync.Mutex // a lock on a file counts for all goroutines at once
+	file       *os.File
+}
+
+func (t *touches) open(name string) (err error) {
+	if t.file, err = os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o644); err != nil {
+		return fmt.Errorf("open lock: %w", err)
+	}
+	return nil
+}
+
+func (t *touches) close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
+}
+
+// during calls fn while gc removes nothing.
+func (t *touches) during(fn func() error) error {
+	t.Lock()
+	defer t.Unlock()
+	if err := flock(t.file, unix.LOCK_SH); err != nil {
+		return err
+	}
+	defer flock(t.file, unix.LOCK_UN)
+	return fn()
+}
+
+// exclusively calls fn while nobody touches anything. It must take milliseconds.
+func (t *touches) exclusively(fn func() error) error {
+	t.Lock()
+	defer t.Unlock()
+	if err := flock(t.file, unix.LOCK_EX); err != nil {
+		return err
+	}
+	defer flock(t.file, unix.LOCK_UN)
+	return fn()
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// rely reports whether the object at name is there, and keeps gc from it while this session lives.
+func (s *Store) rely(name string) bool {
+	t, err := changed(name)
+	return err == nil && s.relyOn(name, t)
+}
+
+// relyOn is rely for an object whose time of change is known. Of an object that may not be touched,
+// in a store that belongs to somebody else, gc cannot know that we rely on it.
+func (s *Store) relyOn(name string, changed int64) bool {
+	if changed >= s.start {
+		return true
+	}
+	err := s.touches.during(func() error { return touch(name) })
+	return !errors.Is(err, unix.ENOENT)
+}
+
+// touch sets the time of change to now.
+func touch(name string) error {
+	now := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, now, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "touch", Path: name, Err: err}
+	}
+	return nil
+}
+
+// changed returns the time of change, in nanoseconds since 1970 by the clock of the file system.
+func changed(name string) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(name, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return st.Mtim.Nano(), nil
+}
