@@ -42,16 +42,21 @@ func (s *Store) Manifest(id ArtifactID) (*Manifest, error) {
 
 // PutManifest adds the artifact that m describes, whose content the store holds already.
 func (s *Store) PutManifest(m *Manifest) (ArtifactID, error) {
+	for _, e := range m.Entries {
+		if e.HasContent() && !s.HasBlob(e.Blob()) {
+			return ArtifactID{}, fmt.Errorf("put artifact: %s: blob %s: %w", e.Path, e.Digest, ErrNotFound)
+		}
+	}
+	return s.putManifest(m)
+}
+
+// putManifest is PutManifest for whoever has just seen that the content is there.
+func (s *Store) putManifest(m *Manifest) (ArtifactID, error) {
 	b, err := m.Encode()
 	if err != nil {
 		return ArtifactID{}, err
 	}
 	id := HashArtifact(b)
-	for _, e := range m.Entries {
-		if e.HasContent() && !s.HasBlob(e.Blob()) {
-			return ArtifactID{}, fmt.Errorf("put artifact %s: %s: blob %s: %w", id, e.Path, e.Digest, ErrNotFound)
-		}
-	}
 	if err := s.ensureFile(s.fanout(artifactDir, id.String()), b); err != nil {
 		return ArtifactID{}, fmt.Errorf("put artifact %s: %w", id, err)
 	}

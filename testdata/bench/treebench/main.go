@@ -62,15 +62,7 @@ func add(ctx context.Context, storeDir, dir string) error {
 		return err
 	}
 	defer st.Close()
-	tmp, err := st.TempDir("treebench")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	if err := os.CopyFS(tmp, os.DirFS(dir)); err != nil {
-		return err
-	}
-	id, err := st.AddTree(ctx, tmp, &store.Manifest{})
+	id, err := st.CopyTree(ctx, dir, &store.Manifest{})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// copyBuffer is the size up to which a file is read whole: what the store has is then not written.
+	copyBuffer = 1 << 20
+	// Copies become durable in batches while others are written: the disk is never idle.
+	copyBatchFiles = 16384
+	copyBatchBytes = 512 << 20
+)
+
+// CopyTree is [Store.AddTree] for a folder that stays as it is: its files are copied, and each is read
+// once. What changes meanwhile may be in the artifact as it was before or after.
+func (s *Store) CopyTree(ctx context.Context, dir string, m *Manifest) (ArtifactID, error) {
+	entries, err := scanTree(dir)
+	if err != nil {
+		return ArtifactID{}, fmt.Errorf("copy tree: %w", err)
+	}
+	c := &copying{store: s, from: dir, seen: make(map[digest.Digest]bool)}
+	if err := c.run(ctx, entries); err != nil {
+		return ArtifactID{}, fmt.Errorf("copy tree: %w", err)
+	}
+	m.Entries = entries
+	return s.putManifest(m)
+}
+
+// copying is one call of CopyTree.
+type copying struct {
+	store    *Store
+	from, to string
+
+	mu    sync.Mutex
+	seen  map[digest.Digest]bool // copied, or there
+	batch []Verified
+	bytes int64
+	next  int // for names
+}
+
+func (c *copying) run(ctx context.Context, entries []Entry) (err error) {
+	if c.to, err = c.store.TempDir("copy"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(c.to)
+	settling := new(errgroup.Group) // one batch at a time
+	settling.SetLimit(1)
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan *Entry)
+	g.Go(func() error {
+		defer close(work)
+		for i := range entries {
+			if !entries[i].HasContent() {
+				continue
+			}
+			select {
+			case work <- &entries[i]:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range 2 * runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			buf := make([]byte, copyBuffer)
+			for e := range work {
+				if err := c.copy(ctx, e, buf); err != nil {
+					return fmt.Errorf("%s: %w", e.Path, err)
+				}
+				if batch := c.full(); batch != nil {
+					settling.Go(func() error { return c.store.settle(batch) })
+				}
+			}
+			return nil
+		})
+	}
+	if err := errors.Join(g.Wait(), settling.Wait()); err != nil {
+		return err
+	}
+	return c.store.settle(c.batch)
+}
+
+// full returns the batch, once it is full.
+func (c *copying) full() []Verified {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.batch) < copyBatchFiles && c.bytes < copyBatchBytes {
+		return nil
+	}
+	batch := c.batch
+	c.batch, c.bytes = nil, 0
+	return batch
+}
+
+// copy copies a file, unless the store has its content, and says in e what that is.
+func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(c.from, e.Path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.ReadFull(f, buf)
+	if err == nil {
+		return c.copyLarge(ctx, e, f, buf)
+	}
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	b := HashBlob(buf[:n])
+	e.Digest, e.Size = b.Digest, b.Size
+	if !c.claim(b) {
+		return nil
+	}
+	name := filepath.Join(c.to, b.Digest.Encoded())
+	if err := os.WriteFile(name, buf[:n], 0o444); err != nil {
+		return err
+	}
+	c.add(name, b)
+	return nil
+}
+
+// copyLarge copies a file whose first bytes were read, and hashes it on the way.
+func (c *copying) copyLarge(ctx context.Context, e *Entry, f *os.File, first []byte) error {
+	out, err := os.CreateTemp(c.to, "large")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	h := digest.SHA256.Digester()
+	n := len(first)
+	for n > 0 {
+		h.Hash().Write(first[:n])
+		e.Size += int64(n)
+		if _, err := out.Write(first[:n]); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if n, err = io.ReadFull(f, first); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+	}
+	e.Digest = h.Digest()
+	if !c.claim(e.Blob()) {
+		return os.Remove(out.Name())
+	}
+	if err := out.Chmod(0o444); err != nil {
+		return err
+	}
+	// Start to write it, so that there is less to do when the batch becomes durable.
+	unix.SyncFileRange(int(out.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	c.add(out.Name(), e.Blob())
+	return nil
+}
+
+// claim reports whether the caller is the one to copy b.
+func (c *copying) claim(b Blob) bool {
+	c.mu.Lock()
+	seen := c.seen[b.Digest]
+	c.seen[b.Digest] = true
+	c.mu.Unlock()
+	return !seen && !c.store.HasBlob(b)
+}
+
+func (c *copying) add(name string, b Blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batch = append(c.batch, Verified{Path: name, Blob: b})
+	c.bytes += b.Size
+}
