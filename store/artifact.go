@@ -99,55 +99,23 @@ func (s *Store) AddTree(ctx context.Context, dir string, m *Manifest) (ArtifactI
 	if err := s.moveBlobs(dir, entries); err != nil {
 		return ArtifactID{}, fmt.Errorf("add tree: %w", err)
 	}
-	return s.PutManifest(m)
+	return s.putManifest(m)
 }
 
-// moveBlobs gives new content its final name. One sync of the file system stands for one a file.
+// moveBlobs gives new content its final name.
 func (s *Store) moveBlobs(dir string, entries []Entry) error {
-	fresh := make([]Entry, 0, len(entries))
+	var fresh []Verified
 	for _, e := range entries {
-		if e.HasContent() && !s.HasBlob(e.Blob()) {
-			fresh = append(fresh, e)
+		if !e.HasContent() || s.HasBlob(e.Blob()) {
+			continue
 		}
-	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	if err := syncTree(dir, fresh); err != nil {
-		return err
-	}
-	dirs := make(map[string]bool)
-	for _, e := range fresh {
-		name := s.blobPath(e.Blob())
-		if err := publish(filepath.Join(dir, e.Path), name); err != nil {
+		name := filepath.Join(dir, e.Path)
+		if err := touch(name); err != nil {
 			return err
 		}
-		dirs[filepath.Dir(name)] = true
+		fresh = append(fresh, Verified{name, e.Blob()})
 	}
-	for d := range dirs {
-		if err := syncDir(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncTree makes the content of files durable. From some dozens of files on, syncing the whole
-// file system costs less than a journal commit a file.
-func syncTree(dir string, entries []Entry) error {
-	if len(entries) > 32 {
-		return syncFileSystem(dir)
-	}
-	for _, e := range entries {
-		f, err := os.Open(filepath.Join(dir, e.Path))
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.settle(fresh)
 }
 
 func syncFileSystem(dir string) error {

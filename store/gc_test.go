@@ -346,7 +346,7 @@ func TestGCWhileOthersBuild(t *testing.T) {
 	}
 	for n := range 8 {
 		builders.Go(func() {
-			for round := range 12 {
+			for round := range 4 {
 				if err := buildAndCheck(dir, n, round); err != nil {
 					t.Errorf("builder %d, round %d: %v", n, round, err)
 				}

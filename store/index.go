@@ -41,6 +41,25 @@ func (ix index) dropArtifact(id ArtifactID) error { return ix.artifacts.Delete(i
 
 func (ix index) dropRealisations(drv DrvID) error { return ix.realisations.Delete(drv.sum[:]) }
 
+// dropRealisation drops one artifact of those that drv gave.
+func (ix index) dropRealisation(drv DrvID, artifact ArtifactID) error {
+	var left []byte
+	have := ix.realised(drv)
+	for _, a := range have {
+		if a != artifact {
+			left = append(left, a.sum[:]...)
+		}
+	}
+	switch {
+	case len(left) == 32*len(have):
+		return nil
+	case len(left) == 0:
+		return ix.dropRealisations(drv)
+	default:
+		return ix.realisations.Put(drv.sum[:], left)
+	}
+}
+
 func (ix index) realised(drv DrvID) []ArtifactID {
 	v := ix.realisations.Get(drv.sum[:])
 	ids := make([]ArtifactID, 0, len(v)/32)

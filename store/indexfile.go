@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // An IndexError says that the index cannot be used. The objects may be well: reindex makes a new
@@ -60,13 +61,21 @@ func (s *Store) withIndex(options *bbolt.Options, fn func(*bbolt.DB) error) (err
 	var file *os.File
 	options.Timeout = indexWait
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		file, err = os.OpenFile(name, flag&^os.O_CREATE, mode) // see createIndex
-		return file, err
+		if file, err = os.OpenFile(name, flag&^os.O_CREATE, mode); err != nil { // see createIndex
+			return nil, err
+		}
+		if fi, err := file.Stat(); err == nil && fi.Size() == 0 { // bbolt would take it for a new one
+			file.Close()
+			return nil, errors.New("it is empty")
+		}
+		return file, nil
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			file.Close() // drops the lock; bbolt itself may wait for one that the panic left
+			// bbolt's own Close may wait for a mutex that the panic left, and its map keeps the file open.
+			flock(file, unix.LOCK_UN)
+			file.Close()
 			err = &IndexError{name, fmt.Errorf("%v", p)}
 		}
 	}()
@@ -122,9 +131,22 @@ func writeIndex(name string, artifacts []artifactRow, realisations []realisation
 		}
 		return err
 	})
-	err = errors.Join(err, inBatches(db, artifacts, func(ix index, r artifactRow) error { return ix.putArtifact(r.id, r.size) }))
-	err = errors.Join(err, inBatches(db, realisations, func(ix index, r realisationRow) error { return ix.putRealisation(r.drv, r.artifact) }))
-	return errors.Join(err, db.Sync(), db.Close())
+	return errors.Join(err, putRows(db, artifacts, realisations), db.Sync(), db.Close())
+}
+
+// addRows adds rows, sorted by key, to an index that is nobody else's.
+func addRows(name string, artifacts []artifactRow, realisations []realisationRow) error {
+	db, err := bbolt.Open(name, 0o644, &bbolt.Options{NoSync: true})
+	if err != nil {
+		return err
+	}
+	return errors.Join(putRows(db, artifacts, realisations), db.Sync(), db.Close())
+}
+
+func putRows(db *bbolt.DB, artifacts []artifactRow, realisations []realisationRow) error {
+	return errors.Join(
+		inBatches(db, artifacts, func(ix index, r artifactRow) error { return ix.putArtifact(r.id, r.size) }),
+		inBatches(db, realisations, func(ix index, r realisationRow) error { return ix.putRealisation(r.drv, r.artifact) }))
 }
 
 // inBatches puts rows in transactions that fit into memory.

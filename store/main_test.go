@@ -53,6 +53,24 @@ var helpers = map[string]func(dir string) error{
 		time.Sleep(300 * time.Millisecond)
 		return db.Close()
 	},
+	"gc": func(dir string) error {
+		s, err := Open(dir)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		fmt.Println("ready")
+		_, err = s.GC(context.Background(), GCOptions{Keep: 1})
+		return err
+	},
+	"build": func(dir string) error {
+		for round := range 3 {
+			if err := buildAndCheck(dir, os.Getpid(), round); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"put": func(dir string) error {
 		s, err := Open(dir)
 		if err != nil {

@@ -133,58 +133,52 @@ func (s *Store) writeRoot(r Root) error {
 	return s.writeFile(r.Path, seal(append(text, '\n')))
 }
 
-// Roots returns all roots, those of a release from the oldest to the newest, then the pins. One
-// that is damaged is an error, because gc must not take it for one that is not there.
-func (s *Store) Roots() ([]Root, error) {
+// rootPaths returns the files of all roots: those of a release from the oldest to the newest, then the
+// pins.
+func (s *Store) rootPaths() ([]string, error) {
 	releases, err := names(s.path(rootDir, releaseRoots))
 	if err != nil {
 		return nil, fmt.Errorf("list roots: %w", err)
 	}
-	var all []Root
-	for _, name := range releases {
-		roots, err := s.releaseRoots(name)
+	dirs := make([]string, 0, len(releases)+1)
+	for _, r := range releases {
+		dirs = append(dirs, s.path(rootDir, releaseRoots, r))
+	}
+	var paths []string
+	for _, dir := range append(dirs, s.path(rootDir, pinRoots)) {
+		files, err := names(dir)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("list roots: %w", err)
 		}
-		all = append(all, roots...)
+		for _, f := range files {
+			paths = append(paths, filepath.Join(dir, f))
+		}
 	}
-	pins, err := names(s.path(rootDir, pinRoots))
+	return paths, nil
+}
+
+// Roots returns all roots, those of a release from the oldest to the newest, then the pins. One
+// that is damaged is an error, because gc must not take it for one that is not there.
+func (s *Store) Roots() ([]Root, error) {
+	paths, err := s.rootPaths()
 	if err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
+		return nil, err
 	}
-	for _, name := range pins {
-		r, err := readRoot(s.path(rootDir, pinRoots, name))
-		if errors.Is(err, fs.ErrNotExist) {
+	var all []Root
+	for _, path := range paths {
+		r, err := readRoot(path)
+		if gone(err) { // it was dropped meanwhile
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		r.Pin = name
+		if filepath.Dir(path) == s.path(rootDir, pinRoots) {
+			r.Pin = filepath.Base(path)
+		}
 		all = append(all, r)
 	}
 	return all, nil
-}
-
-// releaseRoots returns the roots of a release, from the oldest to the newest.
-func (s *Store) releaseRoots(release string) ([]Root, error) {
-	dir := s.path(rootDir, releaseRoots, release)
-	numbers, err := names(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list roots: %w", err)
-	}
-	var roots []Root
-	for _, n := range numbers {
-		r, err := readRoot(filepath.Join(dir, n))
-		if errors.Is(err, fs.ErrNotExist) { // gc dropped it
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		roots = append(roots, r)
-	}
-	return roots, nil
 }
 
 func readRoot(path string) (Root, error) {

@@ -30,13 +30,3 @@ func (s *idSet) has(i id) bool {
 	_, ok := part.rest[binary.LittleEndian.Uint64(i.sum[1:])]
 	return ok
 }
-
-func (s *idSet) len() int {
-	n := 0
-	for i := range s {
-		s[i].Lock()
-		n += len(s[i].rest)
-		s[i].Unlock()
-	}
-	return n
-}

@@ -16,12 +16,20 @@ import (
 // walkFanout calls fn for each object below a folder of 256, several at a time. What has no name of an
 // object is passed over.
 func (s *Store) walkFanout(ctx context.Context, dir string, fn func(i id, path string) error) error {
+	return s.walkFanoutSince(ctx, dir, 0, fn)
+}
+
+// walkFanoutSince is walkFanout for the folders that were changed since then.
+func (s *Store) walkFanoutSince(ctx context.Context, dir string, since int64, fn func(i id, path string) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for b := range 256 {
 		prefix := hex.EncodeToString([]byte{byte(b)})
 		sub := s.path(dir, prefix)
 		g.Go(func() error {
+			if t, err := changed(sub); gone(err) || err == nil && t < since {
+				return nil
+			}
 			return eachName(ctx, sub, func(name string) error {
 				if i, err := parseID(prefix + name); err == nil {
 					return fn(i, sub+"/"+name)

@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/store"
 )
 
 type pullOptions struct{ json bool }
@@ -50,6 +53,9 @@ func (o *pullOptions) run(ctx context.Context, a *app, args []string) error {
 	r := newReporter(name, a.streams, nil)
 	stats, err := from.Pull(ctx, s.store, rel, r.transfer("from "+from.String()))
 	r.close()
+	if err == nil {
+		err = s.keepPulled(ctx, rel)
+	}
 	if err != nil {
 		return err
 	}
@@ -61,6 +67,15 @@ func (o *pullOptions) run(ctx context.Context, a *app, args []string) error {
 	_, err = fmt.Fprintf(a.out, "pulled %s from %s: %s new (%s), %d there already\n",
 		name, from, count(stats.Artifacts, "artifact"), formatBytes(stats.Bytes), stats.Present)
 	return err
+}
+
+// keepPulled writes down what a release is made of, so that gc leaves it.
+func (s *session) keepPulled(ctx context.Context, rel cache.Release) error {
+	root := store.Root{Release: rel.Name, Lock: digest.FromBytes(rel.Lock), Time: time.Now()}
+	for _, it := range rel.Items {
+		root.Items = append(root.Items, store.RootItem{Name: it.Name, Drv: it.Drv, Artifact: it.Artifact})
+	}
+	return s.store.AddRoot(ctx, root)
 }
 
 // findRelease returns the first repo that has the release, or the first error.

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/derive"
 	"github.com/rcbops/rpcbuild/recipes"
+	"github.com/rcbops/rpcbuild/store"
 )
 
 type realizeOptions struct {
@@ -112,12 +114,30 @@ func (r *realizing) all(ctx context.Context) error {
 	}
 	r.reporter.expect(g)
 	result, err := r.engine.Realize(ctx, g)
+	if err == nil {
+		err = r.keep(ctx, g, result)
+	}
 	if err != nil || !r.push {
 		return err
 	}
 	p := &pushing{session: r.session, release: r.release, replace: r.replace, signer: r.signer(r.keyOptions, r.release.Lock)}
 	r.pushed, err = p.run(ctx, itemsOf(g, result), r.reporter.transfer)
 	return err
+}
+
+// keep writes down what the release is made of, so that gc leaves it.
+func (r *realizing) keep(ctx context.Context, g *derive.Graph, result *derive.Result) error {
+	lock, err := r.release.Lock.Encode()
+	if err != nil {
+		return err
+	}
+	root := store.Root{Release: r.release.Name, Lock: digest.FromBytes(lock), Time: time.Now()}
+	for _, n := range g.Nodes {
+		if done := result.Nodes[n]; !done.Artifact.IsZero() {
+			root.Items = append(root.Items, store.RootItem{Name: n.Name, Drv: done.Drv, Artifact: done.Artifact})
+		}
+	}
+	return r.store.AddRoot(ctx, root)
 }
 
 // lockFirst makes the lock of a release that has none.

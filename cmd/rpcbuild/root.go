@@ -77,7 +77,7 @@ Exit status: 0 done; 1 a build or an operation failed; 2 usage, or a definition 
 	a.signing.flags(flags)
 	root.AddCommand(
 		newRealize(a), newVerify(a), newPlan(a), newLock(a), newReleases(a), newShow(a), newLog(a),
-		newPush(a), newPull(a), newServe(a), newRepo(a), newKey(a), newVersion(a), newBuild(a), newSandbox(a),
+		newPush(a), newPull(a), newServe(a), newRepo(a), newStore(a), newKey(a), newVersion(a), newBuild(a), newSandbox(a),
 	)
 	return root
 }

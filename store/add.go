@@ -23,22 +23,38 @@ const (
 	copyBatchBytes = 512 << 20
 )
 
-// CopyTree is [Store.AddTree] for a folder that stays as it is: its files are copied, and each is read
-// once. What changes meanwhile may be in the artifact as it was before or after.
-func (s *Store) CopyTree(ctx context.Context, dir string, m *Manifest) (ArtifactID, error) {
+// AddFolder adds a copy of a folder, which is somebody else's, as one artifact. Like
+// [Store.AddTree], it keeps no owners and times, and refuses what an artifact does not hold. Of
+// what changes meanwhile, the artifact has what was before or after.
+func (s *Store) AddFolder(ctx context.Context, dir string) (ArtifactID, error) {
+	id, err := s.addFolder(ctx, dir)
+	if err != nil {
+		return id, fmt.Errorf("add %s: %w", dir, err)
+	}
+	return id, nil
+}
+
+func (s *Store) addFolder(ctx context.Context, dir string) (ArtifactID, error) {
 	entries, err := scanTree(dir)
 	if err != nil {
-		return ArtifactID{}, fmt.Errorf("copy tree: %w", err)
+		return ArtifactID{}, err
+	}
+	for _, e := range entries {
+		if e.HasContent() {
+			continue
+		}
+		if err := e.validate(); err != nil {
+			return ArtifactID{}, fmt.Errorf("%s: %w", e.Path, err)
+		}
 	}
 	c := &copying{store: s, from: dir, seen: make(map[digest.Digest]bool)}
 	if err := c.run(ctx, entries); err != nil {
-		return ArtifactID{}, fmt.Errorf("copy tree: %w", err)
+		return ArtifactID{}, err
 	}
-	m.Entries = entries
-	return s.putManifest(m)
+	return s.putManifest(&Manifest{Entries: entries})
 }
 
-// copying is one call of CopyTree.
+// copying is one call of AddFolder.
 type copying struct {
 	store    *Store
 	from, to string

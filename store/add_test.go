@@ -8,7 +8,7 @@ import (
 )
 
 // A copy and a move of one tree are one artifact, whatever is large, twice there, or in the store.
-func TestCopyTree(t *testing.T) {
+func TestAddFolder(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string][]byte{
 		"empty": nil, "a/small": []byte("small"), "b/same": []byte("small"),
@@ -26,8 +26,11 @@ func TestCopyTree(t *testing.T) {
 	}
 	s := open(t)
 	for range 2 {
-		m := new(Manifest)
-		id, err := s.CopyTree(t.Context(), dir, m)
+		id, err := s.AddFolder(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Manifest(id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +51,7 @@ func TestCopyTree(t *testing.T) {
 		}
 	}
 	other := open(t)
-	first, err := s.CopyTree(t.Context(), dir, new(Manifest))
+	first, err := s.AddFolder(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
