@@ -14,12 +14,28 @@ import (
 // How streams are cut: by FastCDC (Xia et al., USENIX ATC 2016), which finds the same borders in the
 // same bytes wherever they lie. Another algorithm or other sizes are not wrong, and share nothing with
 // what is there.
+//
+// The sizes are chosen by measurement. Of root file systems of containers of Debian 13, tars of 125 to
+// 243 MB: A, compressed, has so many chunks and MB; and what is new, in MB, in B, which is A with few
+// packages moved, in C, with many, and in D, another container on A's base.
+//
+//	normal   A: chunks   MB     B    C    D
+//	 16 KiB       9859   85   1.1   3.9   7.2
+//	 32 KiB       4876   84   1.5   6.6  11.4
+//	 64 KiB       2404   82   3.3  10.7  17.2
+//	128 KiB       1163   80   5.2  15.9  21.8
+//	256 KiB        590   78   7.1  23.3  28.0
+//	512 KiB        300   76  11.2  30.6  32.3
+//
+// A chunk is a file and a request. A push of 2.3 GB takes 10 % more CPU with 64 KiB than with 256 KiB.
 const (
 	chunkAlgorithm = "fastcdc-v1.0.0"
-	chunkMin       = 64 << 10
-	chunkNormal    = 256 << 10
-	chunkMax       = 1 << 20
-	chunkLimit     = chunkMax + chunkMax/8 // of a chunk's file: what does not compress grows a little
+	chunkMin       = 16 << 10
+	chunkNormal    = 64 << 10
+	chunkMax       = 256 << 10
+
+	chunkLargest = 1 << 20                       // that is read, however it was cut
+	chunkLimit   = chunkLargest + chunkLargest/8 // of a chunk's file: what does not compress grows a little
 )
 
 // cut calls fn with the chunks of a stream. A chunk is valid until fn returns.
@@ -52,21 +68,22 @@ type packer struct {
 
 // chunkPacker is made at its first use: it holds no state between calls.
 var chunkPacker = sync.OnceValues(func() (*packer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	// No checksum: a chunk's name is one.
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(chunkMax))
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(chunkLargest))
 	return &packer{enc, dec}, err
 })
 
-// packChunk returns the form that a chunk is kept in: one zstd frame.
-func packChunk(raw []byte) ([]byte, error) {
+// packChunk appends the form that a chunk is kept in to buf: one zstd frame.
+func packChunk(buf, raw []byte) ([]byte, error) {
 	p, err := chunkPacker()
 	if err != nil {
 		return nil, fmt.Errorf("pack chunk: %w", err)
 	}
-	return p.encoder.EncodeAll(raw, make([]byte, 0, len(raw)/2)), nil
+	return p.encoder.EncodeAll(raw, buf), nil
 }
 
 // unpackChunk returns the raw form, of size bytes. It takes no more memory than that, whatever packed

@@ -36,16 +36,13 @@ func (f *folder) Put(ctx context.Context, name string, content io.Reader) error 
 		return err
 	}
 	temp := path.Join(tempDir, rand.Text())
-	if err := f.write(ctx, root, temp, content, false); err != nil {
-		return errors.Join(fmt.Errorf("write %s to rpc-repo %s: %w", name, f, err), removeTemp(root, temp))
-	}
-	fi, err := root.Stat(temp)
+	n, err := f.write(ctx, root, temp, content, false)
 	if err != nil {
-		return fmt.Errorf("write %s to rpc-repo %s: %w", name, f, err)
+		return errors.Join(fmt.Errorf("write %s to rpc-repo %s: %w", name, f, err), removeTemp(root, temp))
 	}
 	f.batch.Lock()
 	f.batch.files = append(f.batch.files, batched{temp, name})
-	f.batch.bytes += fi.Size()
+	f.batch.bytes += n
 	full := len(f.batch.files) >= batchFiles || f.batch.bytes >= batchBytes
 	f.batch.Unlock()
 	if full {

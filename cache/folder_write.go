@@ -49,12 +49,15 @@ func (f *folder) openToWrite(name string) (*os.Root, error) {
 }
 
 func (f *folder) Create(ctx context.Context, name string, content io.Reader) error {
-	return f.put(name, false, func(root *os.Root, temp string) error { return f.write(ctx, root, temp, content, true) })
+	return f.put(name, false, func(root *os.Root, temp string) error {
+		_, err := f.write(ctx, root, temp, content, true)
+		return err
+	})
 }
 
 func (f *folder) Replace(ctx context.Context, name string, content io.Reader) error {
 	return f.put(name, true, func(root *os.Root, temp string) error {
-		if err := f.write(ctx, root, temp, content, true); err != nil {
+		if _, err := f.write(ctx, root, temp, content, true); err != nil {
 			return err
 		}
 		return later(root, temp, name)
@@ -161,14 +164,17 @@ func (f *folder) put(name string, replace bool, fill func(root *os.Root, temp st
 }
 
 func (f *folder) name(root *os.Root, temp, name string, replace bool) error {
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
 	move := root.Link // fails where something is
 	if replace {
 		move = root.Rename
 	}
-	if err := move(temp, name); err != nil {
+	err := move(temp, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = root.MkdirAll(path.Dir(name), 0o755); err == nil {
+			err = move(temp, name)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -181,32 +187,40 @@ func (f *folder) name(root *os.Root, temp, name string, replace bool) error {
 	}
 }
 
-// write makes a file, and, if it is told to, makes its content durable. Files are read-only: a name
-// in the consumers' tree is also a name in cache/.
-func (f *folder) write(ctx context.Context, root *os.Root, temp string, content io.Reader, sync bool) error {
+// write makes a file, and, if it is told to, makes its content durable. It returns its size in bytes.
+// Files are read-only: a name in the consumers' tree is also a name in cache/.
+func (f *folder) write(ctx context.Context, root *os.Root, temp string, content io.Reader, sync bool) (size int64, err error) {
 	file, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer file.Close()
+	if b, ok := content.(*bytes.Reader); ok {
+		size, err = b.WriteTo(file) // in one piece
+		if err == nil {
+			err = io.EOF
+		}
+	}
 	for err == nil {
 		if err = ctx.Err(); err == nil {
-			_, err = io.CopyN(file, content, copyPiece) // copy_file_range, from a file
+			var n int64
+			n, err = io.CopyN(file, content, copyPiece) // copy_file_range, from a file
+			size += n
 		}
 	}
 	if err != io.EOF {
-		return err
+		return size, err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return size, err
 	}
 	if err := file.Chmod(0o444); err != nil {
-		return err
+		return size, err
 	}
 	if !sync {
-		return nil
+		return size, nil
 	}
-	return file.Sync()
+	return size, file.Sync()
 }
 
 func (f *folder) Update(ctx context.Context, name string, limit int64, change func([]byte) ([]byte, error)) error {

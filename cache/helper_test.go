@@ -73,7 +73,7 @@ func add(t *testing.T, st *store.Store, name, builder string, files map[string]s
 // sample is a release with one of everything.
 func sample(t *testing.T, st *store.Store) cache.Release {
 	t.Helper()
-	rootfs := strings.Repeat("a file system that compresses well\n", 20000)
+	rootfs := strings.Repeat("a file system that compresses well\n", 1800)
 	return cache.Release{Name: "r1.0.0", Lock: []byte("lock: 1\n"), Items: []cache.Item{
 		add(t, st, "wheel/x", "a", map[string]string{"x.whl": "wheel x"}, store.Manifest{
 			Publish: []store.Publication{

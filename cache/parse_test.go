@@ -164,13 +164,13 @@ func FuzzContent(f *testing.F) {
 }
 
 func FuzzChunk(f *testing.F) {
-	packed, err := packChunk([]byte(strings.Repeat("chunk ", 1000)))
+	packed, err := packChunk(nil, []byte(strings.Repeat("chunk ", 1000)))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(packed)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if raw, err := unpackChunk(b, 6000); err == nil && len(raw) > chunkMax {
+		if raw, err := unpackChunk(b, 6000); err == nil && len(raw) > chunkLargest {
 			t.Errorf("%d bytes became %d", len(b), len(raw))
 		}
 	})

@@ -57,7 +57,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
 	}
 	for {
-		p := &push{Repo: r, to: w, store: st, opts: opts, chunkSlots: make(chan struct{}, 2*r.opts.Jobs)}
+		p := &push{Repo: r, to: w, store: st, opts: opts, slots: newChunkSlots(2 * r.opts.Jobs)}
 		err := p.run(ctx, rel)
 		if errors.Is(err, errAway) && ctx.Err() == nil {
 			continue
@@ -81,8 +81,8 @@ type push struct {
 	present int
 	repair  bool // what is there is not trusted
 
-	chunks     sync.Map      // digests of chunks that are there, or on their way
-	chunkSlots chan struct{} // one a chunk in memory
+	chunks sync.Map        // digests of chunks that are there, or on their way
+	slots  chan *chunkSlot // one a chunk in memory
 
 	files, bytes atomic.Int64
 }

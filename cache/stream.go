@@ -17,6 +17,18 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
+// A chunkSlot is room for one chunk on its way. It is used again: memory that is new costs as much as
+// hashing what is put there.
+type chunkSlot struct{ raw, packed []byte }
+
+func newChunkSlots(n int) chan *chunkSlot {
+	slots := make(chan *chunkSlot, n)
+	for range n {
+		slots <- new(chunkSlot)
+	}
+	return slots
+}
+
 // uploadStream uploads what rpc-repo lacks of an item's stream. How it is cut is written after the
 // chunks are there: where that is known, they are.
 func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blob) error {
@@ -33,23 +45,24 @@ func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blo
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	err := cut(stream, func(raw []byte) error {
+		var slot *chunkSlot
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case p.chunkSlots <- struct{}{}:
+		case slot = <-p.slots:
 		}
-		raw = bytes.Clone(raw)
+		slot.raw = append(slot.raw[:0], raw...)
 		mu.Lock()
 		i := len(c)
 		c = append(c, store.Blob{})
 		mu.Unlock()
 		g.Go(func() error {
-			defer func() { <-p.chunkSlots }()
-			b := store.HashBlob(raw)
+			defer func() { p.slots <- slot }()
+			b := store.HashBlob(slot.raw)
 			mu.Lock()
 			c[i] = b
 			mu.Unlock()
-			return p.uploadChunk(ctx, b, raw)
+			return p.uploadChunk(ctx, b, slot)
 		})
 		return nil
 	})
@@ -71,7 +84,7 @@ func firstError(errs ...error) error {
 }
 
 // uploadChunk uploads a chunk, unless it is there, or another stream's upload of it runs.
-func (p *push) uploadChunk(ctx context.Context, b store.Blob, raw []byte) error {
+func (p *push) uploadChunk(ctx context.Context, b store.Blob, slot *chunkSlot) (err error) {
 	if _, other := p.chunks.LoadOrStore(b.Digest, true); other {
 		return nil
 	}
@@ -79,15 +92,14 @@ func (p *push) uploadChunk(ctx context.Context, b store.Blob, raw []byte) error 
 	if _, err := p.stat(ctx, path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	packed, err := packChunk(raw)
-	if err != nil {
+	if slot.packed, err = packChunk(slot.packed[:0], slot.raw); err != nil {
 		return err
 	}
-	if err := p.to.Put(ctx, path, bytes.NewReader(packed)); err != nil {
+	if err := p.to.Put(ctx, path, bytes.NewReader(slot.packed)); err != nil {
 		return err
 	}
 	p.files.Add(1)
-	p.uploaded(int64(len(packed)))
+	p.uploaded(int64(len(slot.packed)))
 	return nil
 }
 

@@ -12,10 +12,20 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// copyBuffer is the size up to which a file is read whole: what the store has is then not written.
+	copyBuffer = 1 << 20
+	// Copies become durable in batches while others are written: the disk is never idle.
+	copyBatchFiles = 16384
+	copyBatchBytes = 512 << 20
 )
 
 // AddFolder adds a copy of a folder, which is somebody else's, as one artifact. Like
-// [Store.AddTree], it keeps no owners and times, and refuses what an artifact does not hold.
+// [Store.AddTree], it keeps no owners and times, and refuses what an artifact does not hold. Of
+// what changes meanwhile, the artifact has what was before or after.
 func (s *Store) AddFolder(ctx context.Context, dir string) (ArtifactID, error) {
 	id, err := s.addFolder(ctx, dir)
 	if err != nil {
@@ -24,117 +34,169 @@ func (s *Store) AddFolder(ctx context.Context, dir string) (ArtifactID, error) {
 	return id, nil
 }
 
-func (s *Store) addFolder(ctx context.Context, dir string) (id ArtifactID, err error) {
+func (s *Store) addFolder(ctx context.Context, dir string) (ArtifactID, error) {
 	entries, err := scanTree(dir)
 	if err != nil {
-		return id, err
+		return ArtifactID{}, err
 	}
-	m := &Manifest{Entries: entries}
-	tmp, err := s.TempDir("add")
-	if err != nil {
-		return id, err
-	}
-	defer os.RemoveAll(tmp)
-	made := make(map[string]bool)
 	for _, e := range entries {
-		if sub := filepath.Dir(e.Path); e.HasContent() && !made[sub] {
-			made[sub] = true
-			if err := os.MkdirAll(filepath.Join(tmp, sub), 0o700); err != nil {
-				return id, err
-			}
+		if e.HasContent() {
+			continue
+		}
+		if err := e.validate(); err != nil {
+			return ArtifactID{}, fmt.Errorf("%s: %w", e.Path, err)
 		}
 	}
-	c := &copier{Store: s, from: dir, to: tmp, seen: make(map[Blob]bool)}
-	g, copying := errgroup.WithContext(ctx)
-	n := runtime.GOMAXPROCS(0)
-	for worker := range n {
+	c := &copying{store: s, from: dir, seen: make(map[digest.Digest]bool)}
+	if err := c.run(ctx, entries); err != nil {
+		return ArtifactID{}, err
+	}
+	return s.putManifest(&Manifest{Entries: entries})
+}
+
+// copying is one call of AddFolder.
+type copying struct {
+	store    *Store
+	from, to string
+
+	mu    sync.Mutex
+	seen  map[digest.Digest]bool // copied, or there
+	batch []Verified
+	bytes int64
+}
+
+func (c *copying) run(ctx context.Context, entries []Entry) (err error) {
+	if c.to, err = c.store.TempDir("copy"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(c.to)
+	settling := new(errgroup.Group) // one batch at a time
+	settling.SetLimit(1)
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan *Entry)
+	g.Go(func() error {
+		defer close(work)
+		for i := range entries {
+			if !entries[i].HasContent() {
+				continue
+			}
+			select {
+			case work <- &entries[i]:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range 2 * runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
-			buf := make([]byte, 1<<20)
-			for i := worker; i < len(entries); i += n {
-				if err := copying.Err(); err != nil {
-					return err
+			buf := make([]byte, copyBuffer)
+			for e := range work {
+				if err := c.copy(ctx, e, buf); err != nil {
+					return fmt.Errorf("%s: %w", e.Path, err)
 				}
-				if !entries[i].HasContent() {
-					continue
-				}
-				if err := c.copy(&entries[i], buf); err != nil {
-					return err
+				if batch := c.full(); batch != nil {
+					settling.Go(func() error { return c.store.settle(batch) })
 				}
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return id, err
-	}
-	m.sort()
-	if err := m.validate(); err != nil {
-		return id, err
-	}
-	if err := s.moveBlobs(tmp, c.copied); err != nil {
-		return id, err
-	}
-	return s.PutManifest(m)
-}
-
-// copier copies what the store lacks.
-type copier struct {
-	*Store
-	from, to string
-	mu       sync.Mutex
-	seen     map[Blob]bool
-	copied   []Entry
-}
-
-// copy hashes a file and copies it in one go, so that each byte is read once. A small one is written
-// only if its content is new.
-func (c *copier) copy(e *Entry, buf []byte) error {
-	src, err := os.Open(filepath.Join(c.from, e.Path))
-	if err != nil {
+	if err := errors.Join(g.Wait(), settling.Wait()); err != nil {
 		return err
 	}
-	defer src.Close()
-	n, err := io.ReadFull(src, buf)
-	switch {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
-		b := HashBlob(buf[:n])
-		e.Digest, e.Size = b.Digest, b.Size
-		if !c.isNew(*e) {
-			return nil
-		}
-		return os.WriteFile(filepath.Join(c.to, e.Path), buf[:n], 0o444)
-	case err != nil:
-		return err
-	}
-	dst, err := os.OpenFile(filepath.Join(c.to, e.Path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
-	if err != nil {
-		return err
-	}
-	h := digest.SHA256.Digester()
-	both := io.MultiWriter(dst, h.Hash())
-	_, err = both.Write(buf)
-	if err == nil {
-		e.Size, err = io.CopyBuffer(both, onlyReader{src}, buf)
-	}
-	e.Digest, e.Size = h.Digest(), e.Size+int64(len(buf))
-	c.isNew(*e)
-	return errors.Join(err, dst.Close())
+	return c.store.settle(c.batch)
 }
 
-// onlyReader keeps io from a copy by the kernel, which would not hash.
-type onlyReader struct{ io.Reader }
-
-// isNew reports whether the content is to be copied, once.
-func (c *copier) isNew(e Entry) bool {
+// full returns the batch, once it is full.
+func (c *copying) full() []Verified {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seen[e.Blob()] {
-		return false
+	if len(c.batch) < copyBatchFiles && c.bytes < copyBatchBytes {
+		return nil
 	}
-	c.seen[e.Blob()] = true
-	if c.HasBlob(e.Blob()) {
-		return false
+	batch := c.batch
+	c.batch, c.bytes = nil, 0
+	return batch
+}
+
+// copy copies a file, unless the store has its content, and says in e what that is.
+func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	c.copied = append(c.copied, e)
-	return true
+	f, err := os.Open(filepath.Join(c.from, e.Path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.ReadFull(f, buf)
+	if err == nil {
+		return c.copyLarge(ctx, e, f, buf)
+	}
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	b := HashBlob(buf[:n])
+	e.Digest, e.Size = b.Digest, b.Size
+	if !c.claim(b) {
+		return nil
+	}
+	name := filepath.Join(c.to, b.Digest.Encoded())
+	if err := os.WriteFile(name, buf[:n], 0o444); err != nil {
+		return err
+	}
+	c.add(name, b)
+	return nil
+}
+
+// copyLarge copies a file whose first bytes were read, and hashes it on the way.
+func (c *copying) copyLarge(ctx context.Context, e *Entry, f *os.File, first []byte) error {
+	out, err := os.CreateTemp(c.to, "large")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	h := digest.SHA256.Digester()
+	n := len(first)
+	for n > 0 {
+		h.Hash().Write(first[:n])
+		e.Size += int64(n)
+		if _, err := out.Write(first[:n]); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if n, err = io.ReadFull(f, first); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+	}
+	e.Digest = h.Digest()
+	if !c.claim(e.Blob()) {
+		return os.Remove(out.Name())
+	}
+	if err := out.Chmod(0o444); err != nil {
+		return err
+	}
+	// Start to write it, so that there is less to do when the batch becomes durable.
+	unix.SyncFileRange(int(out.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	c.add(out.Name(), e.Blob())
+	return nil
+}
+
+// claim reports whether the caller is the one to copy b.
+func (c *copying) claim(b Blob) bool {
+	c.mu.Lock()
+	seen := c.seen[b.Digest]
+	c.seen[b.Digest] = true
+	c.mu.Unlock()
+	return !seen && !c.store.HasBlob(b)
+}
+
+func (c *copying) add(name string, b Blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batch = append(c.batch, Verified{Path: name, Blob: b})
+	c.bytes += b.Size
 }

@@ -3,8 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // A Verified file holds exactly what Blob says: whoever wrote it compared.
@@ -26,47 +28,55 @@ func (s *Store) Adopt(files []Verified) error {
 		}
 		fresh = append(fresh, f)
 	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	if err := syncFiles(fresh); err != nil {
-		return fmt.Errorf("adopt blobs: %w", err)
-	}
-	dirs := make(map[string]bool)
 	for _, f := range fresh {
-		name := s.blobPath(f.Blob)
-		if err := publish(f.Path, name); err != nil {
+		if err := errors.Join(os.Chmod(f.Path, 0o444), touch(f.Path)); err != nil {
 			return fmt.Errorf("adopt blobs: %w", err)
 		}
-		dirs[filepath.Dir(name)] = true
 	}
-	for d := range dirs {
-		if err := syncDir(d); err != nil {
-			return fmt.Errorf("adopt blobs: %w", err)
-		}
+	if err := s.settle(fresh); err != nil {
+		return fmt.Errorf("adopt blobs: %w", err)
 	}
 	return nil
 }
 
-// syncFiles makes the content of files durable, and the files read-only. From some dozens of files on,
-// syncing the whole file system costs less than a journal commit a file.
-func syncFiles(files []Verified) error {
-	together := len(files) > 32
-	for _, v := range files {
-		f, err := os.Open(v.Path)
+// settle gives verified files their final names. They are read-only, were changed in this session, and
+// the store lacks them.
+func (s *Store) settle(files []Verified) error {
+	if len(files) == 0 {
+		return nil
+	}
+	paths := make([]string, len(files))
+	for i, f := range files {
+		paths[i] = f.Path
+	}
+	if err := s.sync(paths); err != nil {
+		return err
+	}
+	dirs := make(map[string]bool)
+	for _, f := range files {
+		name := s.blobPath(f.Blob)
+		made, err := move(f.Path, name)
 		if err != nil {
 			return err
 		}
-		err = f.Chmod(0o444)
-		if err == nil && !together {
-			err = f.Sync()
-		}
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
+		dirs[filepath.Dir(name)] = true
+		if made {
+			dirs[s.path(blobDir)] = true
 		}
 	}
-	if together {
-		return syncFileSystem(filepath.Dir(files[0].Path))
+	return s.sync(slices.Collect(maps.Keys(dirs)))
+}
+
+// sync makes files or folders of the store durable. From some dozens on, syncing the whole file system
+// costs less than a journal commit each.
+func (s *Store) sync(paths []string) error {
+	if len(paths) > 32 {
+		return syncFileSystem(s.dir)
+	}
+	for _, p := range paths {
+		if err := syncDir(p); err != nil {
+			return err
+		}
 	}
 	return nil
 }

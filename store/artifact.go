@@ -42,19 +42,24 @@ func (s *Store) Manifest(id ArtifactID) (*Manifest, error) {
 
 // PutManifest adds the artifact that m describes, whose content the store holds already.
 func (s *Store) PutManifest(m *Manifest) (ArtifactID, error) {
-	b, err := m.Encode()
-	if err != nil {
-		return ArtifactID{}, err
-	}
-	id := HashArtifact(b)
 	for _, e := range m.Entries {
 		if !e.HasContent() {
 			continue
 		}
 		if err := s.findBlob(e.Blob()); err != nil {
-			return ArtifactID{}, fmt.Errorf("put artifact %s: %s: blob %s: %w", id, e.Path, e.Digest, err)
+			return ArtifactID{}, fmt.Errorf("put artifact: %s: blob %s: %w", e.Path, e.Digest, err)
 		}
 	}
+	return s.putManifest(m)
+}
+
+// putManifest is PutManifest for whoever has just seen that the content is there.
+func (s *Store) putManifest(m *Manifest) (ArtifactID, error) {
+	b, err := m.Encode()
+	if err != nil {
+		return ArtifactID{}, err
+	}
+	id := HashArtifact(b)
 	if err := s.ensureFile(s.fanout(artifactDir, id.String()), b); err != nil {
 		return ArtifactID{}, fmt.Errorf("put artifact %s: %w", id, err)
 	}
@@ -97,55 +102,23 @@ func (s *Store) AddTree(ctx context.Context, dir string, m *Manifest) (ArtifactI
 	if err := s.moveBlobs(dir, entries); err != nil {
 		return ArtifactID{}, fmt.Errorf("add tree: %w", err)
 	}
-	return s.PutManifest(m)
+	return s.putManifest(m)
 }
 
-// moveBlobs gives new content its final name. One sync of the file system stands for one a file.
+// moveBlobs gives new content its final name.
 func (s *Store) moveBlobs(dir string, entries []Entry) error {
-	fresh := make([]Entry, 0, len(entries))
+	var fresh []Verified
 	for _, e := range entries {
-		if e.HasContent() && !s.HasBlob(e.Blob()) {
-			fresh = append(fresh, e)
+		if !e.HasContent() || s.HasBlob(e.Blob()) {
+			continue
 		}
-	}
-	if len(fresh) == 0 {
-		return nil
-	}
-	if err := syncTree(dir, fresh); err != nil {
-		return err
-	}
-	dirs := make(map[string]bool)
-	for _, e := range fresh {
-		name := s.blobPath(e.Blob())
-		if err := publish(filepath.Join(dir, e.Path), name); err != nil {
+		name := filepath.Join(dir, e.Path)
+		if err := touch(name); err != nil {
 			return err
 		}
-		dirs[filepath.Dir(name)] = true
+		fresh = append(fresh, Verified{name, e.Blob()})
 	}
-	for d := range dirs {
-		if err := syncDir(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncTree makes the content of files durable. From some dozens of files on, syncing the whole
-// file system costs less than a journal commit a file.
-func syncTree(dir string, entries []Entry) error {
-	if len(entries) > 32 {
-		return syncFileSystem(dir)
-	}
-	for _, e := range entries {
-		f, err := os.Open(filepath.Join(dir, e.Path))
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.settle(fresh)
 }
 
 func syncFileSystem(dir string) error {

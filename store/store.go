@@ -117,18 +117,25 @@ func publish(tmp, name string) error {
 	if err := touch(tmp); err != nil {
 		return err
 	}
-	dir := filepath.Dir(name)
+	made, err := move(tmp, name)
+	if err == nil && made {
+		err = syncDir(filepath.Dir(filepath.Dir(name)))
+	}
+	return err
+}
+
+// move is publish for a file that this session changed. It leaves to its caller to make durable the
+// folder of name, and where that was made, the folder that holds it.
+func move(tmp, name string) (made bool, err error) {
 	for try := 0; ; try++ {
 		err := os.Rename(tmp, name)
 		if !errors.Is(err, fs.ErrNotExist) || try == 10 { // gc removes folders that are empty
-			return err
+			return made, err
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return made, err
 		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
-			return err
-		}
+		made = true
 	}
 }
 

@@ -61,8 +61,11 @@ func (t *touches) exclusively(fn func() error) error {
 
 func flock(f *os.File, how int) error {
 	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
+		switch err := unix.Flock(int(f.Fd()), how); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return &os.PathError{Op: "lock", Path: f.Name(), Err: err}
 		}
 	}
 }

@@ -51,8 +51,8 @@ type jsonDropped struct {
 	Path    string    `json:"path"`
 }
 
-// jsonCollected is the last line of gc.
-type jsonCollected struct {
+// jsonSwept is the last line of gc.
+type jsonSwept struct {
 	Event  string `json:"event"`
 	DryRun bool   `json:"dry_run"`
 	Count  int    `json:"count"`
@@ -74,7 +74,7 @@ func (o *storeGCOptions) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	sum := jsonCollected{Event: "summary", DryRun: o.dryRun, Size: r.Size, Over: r.Over}
+	sum := jsonSwept{Event: "summary", DryRun: o.dryRun, Size: r.Size, Over: r.Over}
 	for _, x := range r.Removed {
 		sum.Count += x.Count
 		sum.Bytes += x.Bytes
@@ -92,7 +92,7 @@ func (o *storeGCOptions) run(ctx context.Context, a *app) error {
 	return nil
 }
 
-func (o *storeGCOptions) print(a *app, r store.GCReport, sum jsonCollected) error {
+func (o *storeGCOptions) print(a *app, r store.GCReport, sum jsonSwept) error {
 	verb := "removed"
 	if o.dryRun {
 		verb = "would remove"
@@ -108,7 +108,7 @@ func (o *storeGCOptions) print(a *app, r store.GCReport, sum jsonCollected) erro
 	})
 }
 
-func (o *storeGCOptions) printJSON(a *app, r store.GCReport, sum jsonCollected) error {
+func (o *storeGCOptions) printJSON(a *app, r store.GCReport, sum jsonSwept) error {
 	j := newJSONLines(a.out)
 	for _, x := range r.Dropped {
 		j.write(jsonDropped{"root", x.Release, x.Time, x.Path})
