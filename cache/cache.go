@@ -53,7 +53,7 @@ type Options struct {
 	Roots *x509.CertPool
 	// SSH says how an sftp URL's server is logged in to.
 	SSH SSHOptions
-	// Jobs is how many transfers run side by side; 0 means 8.
+	// Jobs is how many transfers run side by side; 0 means 16.
 	Jobs int
 	// Dir is a folder that keeps what is known of repos between processes, so that asking what is
 	// there costs one request, an old answer is known for one, and the chunks of artifacts that came
@@ -62,7 +62,7 @@ type Options struct {
 }
 
 // defaultJobs hides the round trips of small files without starving other work of memory.
-const defaultJobs = 8
+const defaultJobs = 16
 
 // A Repo is rpc-repo, seen through one URL. Its methods are safe for concurrent use.
 type Repo struct {
