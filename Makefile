@@ -10,7 +10,7 @@ REPO  ?= rpc-repo
 # Debian packages: to build and run rpcbuild, for its tests, and the peers of its benchmarks.
 PACKAGES       := ca-certificates dpkg gcc git libc6-dev lxc lxc-dev pkg-config python3-pip xz-utils
 PACKAGES_TEST  := $(PACKAGES) apt curl gpg gpg-agent gpgv iproute2 libxml2-utils nginx-light openssh-server openssl procps python3-venv sqv util-linux wget
-PACKAGES_BENCH := $(PACKAGES_TEST) aptly debian-archive-keyring hyperfine mmdebstrap nix-bin
+PACKAGES_BENCH := $(PACKAGES_TEST) aptly debian-archive-keyring hyperfine mmdebstrap nix-bin restic
 
 .PHONY: quickstart
 quickstart: deps $(BIN) ## realize the release quickstart and publish it to ./rpc-repo

@@ -24,9 +24,10 @@ type batch struct {
 
 type batched struct{ temp, name string }
 
-// What a batch holds at most: so much work is lost with a process that is killed.
+// What a batch holds at most: so much work is lost with a process that is killed. Chunks come to some
+// 30 KB each, so that it is the bytes that count.
 const (
-	batchFiles = 512
+	batchFiles = 4096
 	batchBytes = 128 << 20
 )
 

@@ -1,0 +1,48 @@
+# Rows of run that are about stores: S6, S7, S8 and S12.
+go build -o "$dir/treebench" ./testdata/bench/treebench
+go build -o "$dir/storebench" ./testdata/bench/storebench
+
+nixroot() { env NIX_STORE_DIR="$dir/nix/store" NIX_STATE_DIR="$dir/nix/state" NIX_LOG_DIR="$dir/nix/log" NIX_CONFIG='build-users-group =' "$@" 2>>"$dir/log"; }
+nixcopy() { nixroot nix --extra-experimental-features nix-command copy --no-check-sigs --to "file://$dir/nixcache?compression=zstd" "$dir/nix/store/"*-bigtree; }
+export -f nixroot nixcopy
+
+if wanted S6 S7 S8 && have nix-store 'S6 S7 S8'; then
+	# 89,000 files of this machine's /usr, 2.3 GB: see treebench/generate.go.
+	"$dir/treebench" generate "$dir/bigtree" 89000 2400000000 >>"$dir/log"
+	ours=$(median 'rm -rf "$dir/trees"; sync' '"$rpcbuild" store add "$dir/bigtree" --store "$dir/trees" >>"$dir/log" 2>&1')
+	peer=$(median 'rm -rf "$dir/nix"; sync' 'nixroot nix-store --add "$dir/bigtree" >>"$dir/log"')
+	row S6 'add 89,000 files, 2.3 GB, to the store' nix-store "$ours" "$peer"
+
+	tree=$("$dir/treebench" add "$dir/trees" "$dir/bigtree")
+	export tree
+	push='"$dir/treebench" push "$dir/trees" "$dir/treerepo" "$tree" >>"$dir/log"'
+	ours=$(median 'rm -rf "$dir/treerepo"; sync' "$push")
+	peer=$(median 'rm -rf "$dir/nixcache"; sync' nixcopy)
+	row S7 'push them, compressed' 'nix copy' "$ours" "$peer"
+	if have restic S7; then
+		export RESTIC_PASSWORD=bench RESTIC_REPOSITORY=$dir/restic
+		peer=$(runs=1 median 'rm -rf "$dir/restic"; restic init >>"$dir/log"; sync' 'restic backup --no-cache "$dir/bigtree" >>"$dir/log"')
+		row S7 'the same' 'restic backup' "$ours" "$peer"
+		rm -rf "$dir/restic"
+	fi
+	ours=$(warmup=1 median true "$push")
+	peer=$(warmup=1 median true nixcopy)
+	row S8 'push them again' 'nix copy' "$ours" "$peer"
+	rm -rf "$dir/bigtree" "$dir/trees" "$dir/treerepo" "$dir/nix" "$dir/nixcache"
+fi
+
+if wanted S12 && have nix-store S12; then
+	"$dir/storebench" generate "$dir/million" 1000000 >>"$dir/log"
+	for verb in lookup mark reindex; do
+		"$dir/storebench" $verb "$dir/million" | grep -v '^rows\|^garbage' | sed 's/^/S12 1,000,000 objects: /'
+	done
+	mark=$("$dir/storebench" mark "$dir/million" | sed -n 's/^mark: \(.*\) s, .*/\1/p')
+	rm -rf "$dir/million"
+	# Nix takes long to add many paths: the peer has 5,000, and is scaled to the 200,000 artifacts of ours.
+	mkdir "$dir/paths"
+	for i in {1..5000}; do echo "$i" >"$dir/paths/$i"; done
+	find "$dir/paths" -type f -print0 | nixroot xargs -0 nix-store --add >>"$dir/log"
+	peer=$(median true 'nixroot nix-store --gc --print-dead >>"$dir/log"')
+	row S12 'mark 1,000,000 objects (nix: 5,000 paths, x 40)' 'nix-store' "$mark" "$(awk -v s="$peer" 'BEGIN { print s * 40 }')"
+	rm -rf "$dir/paths" "$dir/nix"
+fi
