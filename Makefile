@@ -61,11 +61,16 @@ bench: deps-bench $(BIN) ## measure against the peers, and print the ratios
 $(BIN):
 	go build -o $@ ./cmd/rpcbuild
 
+# Keeps the machine from starting the servers that come with packages: tests start their own.
+unstarted = policy=/usr/sbin/policy-rc.d; \
+	if [[ ! -e $$policy ]]; then trap 'rm -f /usr/sbin/policy-rc.d' EXIT; printf '\#!/bin/sh\nexit 101\n' >$$policy; chmod 0755 $$policy; fi;
+
 # Installs what is missing. A machine that has it all, and apt's indexes, is not asked for anything.
 define install
 @missing=; for p in $(1); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing+=" $$p"; done; \
 if [[ -n $$missing || ! -s $$(ls -S /var/lib/apt/lists/*Packages* 2>/dev/null | head -n 1) ]]; then \
 	echo "installing:$$missing" >&2; \
+	$(call unstarted) \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing >/dev/null; \
 fi
 endef

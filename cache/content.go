@@ -73,8 +73,8 @@ func parseContent(b []byte) (content, error) {
 		b = b[end+1:]
 		sha256, size, _ := strings.Cut(line, " ")
 		n, err := strconv.ParseInt(size, 10, 64)
-		if err != nil || n < 1 || n > chunkLargest || strconv.FormatInt(n, 10) != size {
-			return nil, fmt.Errorf("parse content: line %d: size %q: want a number of at most %d", len(c)+1, size, chunkLargest)
+		if err != nil || n < 1 || n > chunkMax || strconv.FormatInt(n, 10) != size {
+			return nil, fmt.Errorf("parse content: line %d: size %q: want a number of at most %d", len(c)+1, size, chunkMax)
 		}
 		chunk, err := store.ParseBlob(sha256, n)
 		if err != nil {

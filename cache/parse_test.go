@@ -170,7 +170,7 @@ func FuzzChunk(f *testing.F) {
 	}
 	f.Add(packed)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if raw, err := unpackChunk(b, 6000); err == nil && len(raw) > chunkLargest {
+		if raw, err := unpackChunk(b, 6000); err == nil && len(raw) > chunkMax {
 			t.Errorf("%d bytes became %d", len(b), len(raw))
 		}
 	})
