@@ -27,13 +27,13 @@ import (
 //	256 KiB        590   78   7.1  23.3  28.0
 //	512 KiB        300   76  11.2  30.6  32.3
 //
-// A chunk is a file and a request, here and at every reader: with 256 KiB, a package that moved in a root
-// file system costs less than a tenth of it, and all of it some hundreds of requests.
+// A chunk is a file and a request, here and at every reader. Where a package of the base of three containers
+// moved, a push of their root file systems took 2 % of the bytes with 64 KiB, and 7 % with 256 KiB.
 const (
 	chunkAlgorithm = "fastcdc-v1.0.0"
-	chunkMin       = 64 << 10
-	chunkNormal    = 256 << 10
-	chunkMax       = 1 << 20
+	chunkMin       = 32 << 10
+	chunkNormal    = 128 << 10
+	chunkMax       = 512 << 10
 
 	chunkLimit = chunkMax + chunkMax/8 // of a chunk's file: what does not compress grows a little
 )
