@@ -144,18 +144,38 @@ func (c *checker) item(ctx context.Context, it Item) error {
 		}
 	}
 	for _, l := range m.Lines {
-		b, err := c.read(ctx, l.File, indexLimit)
-		if err != nil {
+		if err := c.line(ctx, l); err != nil {
 			return err
 		}
-		if !hasLine(b, l) {
-			replaced, err := c.replaced(ctx, func(m *store.Manifest) (bool, error) {
-				return slices.ContainsFunc(m.Lines, func(o store.Line) bool { return o.File == l.File && o.Key == l.Key && hasLine(b, o) }), nil
-			})
-			if err != nil || !replaced {
-				return errors.Join(err, c.wrong(l.File, fmt.Errorf("the line for %s is not in it", l.Key)))
-			}
-		}
+	}
+	return nil
+}
+
+// line checks that a shared index has a line, in both forms, or the one of an artifact that replaced this one.
+func (c *checker) line(ctx context.Context, l store.Line) error {
+	text, err := c.read(ctx, l.File, indexLimit)
+	if err != nil {
+		return err
+	}
+	ours, err := c.read(ctx, indexPath(l.File), indexLimit)
+	if err != nil {
+		return err
+	}
+	ix, err := parseIndex(ours)
+	if err != nil {
+		return c.wrong(indexPath(l.File), err)
+	}
+	has := func(l store.Line) bool {
+		return ix[l.Key] == l.Line && strings.Contains("\n"+string(text), "\n"+l.Line+"\n")
+	}
+	if has(l) {
+		return nil
+	}
+	replaced, err := c.replaced(ctx, func(m *store.Manifest) (bool, error) {
+		return slices.ContainsFunc(m.Lines, func(o store.Line) bool { return o.File == l.File && o.Key == l.Key && has(o) }), nil
+	})
+	if err != nil || !replaced {
+		return errors.Join(err, c.wrong(l.File, fmt.Errorf("the line for %s is not in it", l.Key)))
 	}
 	return nil
 }
@@ -175,10 +195,6 @@ func (c *checker) bundled(ctx context.Context, e entry) error {
 		}
 	}
 	return nil
-}
-
-func hasLine(text []byte, l store.Line) bool {
-	return strings.Contains("\n"+string(text), "\n"+l.Line+"\n")
 }
 
 // replaced reports whether another artifact on the list, such as the one of a newer lock, has what this one

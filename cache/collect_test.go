@@ -130,7 +130,7 @@ func TestRepair(t *testing.T) {
 		}
 		return b[:len(b)/2] + string(b[len(b)/2]^1) + b[len(b)/2+1:]
 	}
-	for _, glob := range []string{"blob/*", "chunk/*", "artifact/*", "content/*", "derivation/*", "realisation/*/*", "bundle/*", "generation/*", "current"} {
+	for _, glob := range []string{"blob/*", "chunk/*", "artifact/*", "content/*", "derivation/*", "realisation/*/*", "bundle/*", "generation/*", "current", "index/*/*/*"} {
 		t.Run(strings.ReplaceAll(glob, "/", " "), func(t *testing.T) {
 			dir, st := t.TempDir(), openStore(t)
 			r := openRepo(t, dir, cache.Options{Dir: t.TempDir()})

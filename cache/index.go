@@ -45,6 +45,9 @@ func (p *push) changeIndex(ctx context.Context, file string, change func(index))
 		if err != nil {
 			return nil, err
 		}
+		if p.repair {
+			p.dropUnknown(index, file)
+		}
 		change(index)
 		return store.CanonicalJSON(index)
 	})
@@ -69,10 +72,12 @@ func (p *push) changeIndex(ctx context.Context, file string, change func(index))
 func (p *push) index(ctx context.Context, file string, b []byte) (index, error) {
 	if b != nil {
 		ix, err := parseIndex(b)
-		if err != nil {
+		if err == nil {
+			return ix, nil
+		}
+		if !p.repair {
 			return nil, p.wrong(indexPath(file), err)
 		}
-		return ix, nil
 	}
 	ix := make(index)
 	b, err := p.read(ctx, file, indexLimit)

@@ -79,7 +79,8 @@ type push struct {
 	items   []*pushItem // those that rpc-repo lacks
 	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
-	repair  bool // what is there is not trusted
+	repair  bool              // what is there is not trusted
+	lines   map[lineName]bool // in a repair, those that artifacts on the list have
 
 	chunks sync.Map        // digests of chunks that are there, or on their way
 	slots  chan *chunkSlot // one a chunk in memory

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"strings"
 
@@ -90,6 +91,9 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 	if err != nil {
 		return bad, err
 	}
+	if err := p.knowLines(ctx, items); err != nil {
+		return bad, err
+	}
 	for _, v := range checked {
 		if v.State == Present {
 			continue
@@ -118,6 +122,35 @@ func (p *push) dropReleases(ctx context.Context) (bad []Verdict, err error) {
 		return p.to.Remove(ctx, f.Path)
 	})
 	return bad, err
+}
+
+// A lineName is where an artifact's line belongs.
+type lineName struct{ file, key string }
+
+// knowLines finds out which lines shared indexes have of artifacts on the list.
+func (p *push) knowLines(ctx context.Context, items []Item) error {
+	p.lines = make(map[lineName]bool)
+	for _, it := range items {
+		m, err := p.store.Manifest(it.Artifact)
+		if err != nil {
+			m, err = p.manifest(ctx, it.Artifact)
+		}
+		var wrong *WrongError
+		switch {
+		case err == nil:
+			for _, l := range m.Lines {
+				p.lines[lineName{l.File, l.Key}] = true
+			}
+		case !errors.Is(err, store.ErrNotFound) && !errors.As(err, &wrong):
+			return err
+		}
+	}
+	return nil
+}
+
+// dropUnknown drops lines of nobody: a key that was damaged. What was there before rpc-repo is its own key.
+func (p *push) dropUnknown(ix index, file string) {
+	maps.DeleteFunc(ix, func(key, line string) bool { return key != line && !p.lines[lineName{file, key}] })
 }
 
 // repairItem puts back one item, all of it.
