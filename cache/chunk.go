@@ -28,7 +28,7 @@ import (
 //	512 KiB        300   76  11.2  30.6  32.3
 //
 // A chunk is a file and a request, here and at every reader. Where a package of the base of three containers
-// moved, a push of their root file systems took 2 % of the bytes with 64 KiB, and 7 % with 256 KiB.
+// moved, a push took, beside what is published, 2 % of the bytes with 64 KiB, 4 % with 128, and 7 % with 256.
 const (
 	chunkAlgorithm = "fastcdc-v1.0.0"
 	chunkMin       = 32 << 10
