@@ -307,3 +307,25 @@ func TestReplay(t *testing.T) {
 		}
 	}
 }
+
+// A generation that is pointed at again, under a higher number, while a push is under way does not lead
+// that push back to the number before.
+func TestSequence(t *testing.T) {
+	dir, st := t.TempDir(), openStore(t)
+	first := sample(t, st)
+	slow, reader := openRepo(t, dir, cache.Options{Key: newKey(t)}), openRepo(t, dir, cache.Options{})
+	push(t, slow, st, first, cache.PushOptions{})
+	see := func() {
+		if _, err := reader.Lookup(t.Context(), []store.DrvID{store.HashDrv([]byte("unknown"))}); err != nil {
+			t.Error(err)
+		}
+	}
+	var once sync.Once
+	push(t, slow, st, other(t, st, first, "two"), cache.PushOptions{Progress: func(int64) {
+		once.Do(func() {
+			push(t, openRepo(t, dir, cache.Options{Key: newKey(t)}), st, first, cache.PushOptions{})
+			see()
+		})
+	}})
+	see()
+}

@@ -36,7 +36,11 @@ func (p *push) updateGeneration(ctx context.Context, rel Release) error {
 		if err != nil {
 			return nil, err
 		}
-		return p.makeGeneration(ctx, known.pointer.Sequence+1, newGeneration(entries))
+		g := newGeneration(entries)
+		if digest.FromBytes(g.encode()).Encoded() == known.pointer.Generation && p.mine(known.pointer.signer) {
+			return old, nil // another push was faster
+		}
+		return p.makeGeneration(ctx, known.pointer.Sequence+1, g)
 	})
 }
 
@@ -50,8 +54,8 @@ func (p *push) current(ctx context.Context, text []byte) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at.Generation == held.pointer.Generation {
-		return held, nil
+	if at.Generation == held.pointer.Generation { // under a higher number, it may be
+		return &snapshot{generation: held.generation, pointer: at}, nil
 	}
 	return p.load(ctx, at)
 }
