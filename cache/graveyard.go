@@ -117,7 +117,7 @@ func (c *collection) publish(ctx context.Context, g *generation) error {
 		if now.pointer != c.known.pointer {
 			return nil, fmt.Errorf("somebody pushed meanwhile: %w", errAway)
 		}
-		return p.makeGeneration(ctx, now.pointer.Sequence+1, g)
+		return p.makeGeneration(ctx, now.pointer.Sequence+1, g.encode())
 	})
 	if err != nil {
 		return err

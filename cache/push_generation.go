@@ -36,11 +36,11 @@ func (p *push) updateGeneration(ctx context.Context, rel Release) error {
 		if err != nil {
 			return nil, err
 		}
-		g := newGeneration(entries)
-		if digest.FromBytes(g.encode()).Encoded() == known.pointer.Generation && p.mine(known.pointer.signer) {
+		text := newGeneration(entries).encode()
+		if digest.FromBytes(text).Encoded() == known.pointer.Generation && p.mine(known.pointer.signer) {
 			return old, nil // another push was faster
 		}
-		return p.makeGeneration(ctx, known.pointer.Sequence+1, g)
+		return p.makeGeneration(ctx, known.pointer.Sequence+1, text)
 	})
 }
 
@@ -130,9 +130,8 @@ func (p *push) members(ctx context.Context, rel Release) (map[hint]bool, error) 
 	return members, nil
 }
 
-// makeGeneration writes a generation, durably, and returns the pointer to it.
-func (p *push) makeGeneration(ctx context.Context, sequence int64, g *generation) ([]byte, error) {
-	b := g.encode()
+// makeGeneration writes a generation, whose text is b, durably, and returns the pointer to it.
+func (p *push) makeGeneration(ctx context.Context, sequence int64, b []byte) ([]byte, error) {
 	at := pointer{Schema: schema, Sequence: sequence, Generation: digest.FromBytes(b).Encoded(), Size: int64(len(b))}
 	if err := p.put(ctx, smallFile{generationPath(at.Generation), b}); err != nil {
 		return nil, err

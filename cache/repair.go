@@ -207,6 +207,6 @@ func (p *push) relist(ctx context.Context) error {
 		return err
 	}
 	return p.to.Update(ctx, currentPath, pointerLimit, func([]byte) ([]byte, error) {
-		return p.makeGeneration(ctx, sequence, newGeneration(entries))
+		return p.makeGeneration(ctx, sequence, newGeneration(entries).encode())
 	})
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,20 +67,10 @@ func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blo
 		})
 		return nil
 	})
-	if err := firstError(g.Wait(), err); err != nil {
+	if err := cmp.Or(g.Wait(), err); err != nil { // of those who work, rather than of who was told to stop
 		return err
 	}
 	it.content = c
-	return nil
-}
-
-// firstError prefers the error of those who work to that of the one who was told to stop.
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -80,17 +80,3 @@ func (s *Store) sync(paths []string) error {
 	}
 	return nil
 }
-
-// TryLockBlob is [Store.LockBlob] for whoever can do without: ok is false where another process has the
-// lock.
-func (s *Store) TryLockBlob(b Blob) (unlock func(), ok bool, err error) {
-	name := s.path(lockDir, "blob-"+b.Digest.Encoded())
-	f, err := tryLock(name)
-	if err != nil {
-		return nil, false, fmt.Errorf("lock download of %s: %w", b.Digest, err)
-	}
-	if f == nil {
-		return nil, false, nil
-	}
-	return func() { os.Remove(name); f.Close() }, true, nil
-}

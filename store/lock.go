@@ -41,6 +41,28 @@ func (s *Store) LockBlob(ctx context.Context, b Blob, waiting func(Holder)) (unl
 	return unlock, nil
 }
 
+// TryLockBlob is [Store.LockBlob] for whoever can do without: ok is false where another process has the
+// lock.
+func (s *Store) TryLockBlob(b Blob) (unlock func(), ok bool, err error) {
+	f, err := tryLock(s.path(lockDir, "blob-"+b.Digest.Encoded()))
+	if err != nil {
+		return nil, false, fmt.Errorf("lock download of %s: %w", b.Digest, err)
+	}
+	if f == nil {
+		return nil, false, nil
+	}
+	return hold(f), true, nil
+}
+
+// hold says in a locked file who holds it, and returns what ends that.
+func hold(f *os.File) (unlock func()) {
+	host, _ := os.Hostname()
+	b, _ := json.Marshal(Holder{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second)})
+	f.Truncate(0)
+	f.WriteAt(b, 0)
+	return func() { os.Remove(f.Name()); f.Close() }
+}
+
 func lock(ctx context.Context, name string, waiting func(Holder)) (unlock func(), err error) {
 	for told := false; ; {
 		f, err := tryLock(name)
@@ -48,11 +70,7 @@ func lock(ctx context.Context, name string, waiting func(Holder)) (unlock func()
 			return nil, err
 		}
 		if f != nil {
-			host, _ := os.Hostname()
-			b, _ := json.Marshal(Holder{PID: os.Getpid(), Host: host, Since: time.Now().UTC().Truncate(time.Second)})
-			f.Truncate(0)
-			f.WriteAt(b, 0)
-			return func() { os.Remove(name); f.Close() }, nil
+			return hold(f), nil
 		}
 		if !told && waiting != nil {
 			var h Holder
