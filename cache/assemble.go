@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// largeFile is the size from which a file that does not come whole is carried on by the next
-	// process, and not begun again.
-	largeFile = 8 << 20
 	// Small files go into the store in batches: so much comes again after a kill.
 	adoptBytes = 64 << 20
 	adoptFiles = 4096

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -69,6 +70,31 @@ type Writer interface {
 	// List calls fn for every file below the folder dir, in no order. Where there is no such folder,
 	// there are no files. An error of fn ends it. A file that comes or goes meanwhile may be missed.
 	List(ctx context.Context, dir string, fn func(FileInfo) error) error
+}
+
+// An Assembler is a Writer that need not be sent what it has. A folder is none: its files are copied either
+// way.
+type Assembler interface {
+	Writer
+	// Assemble is Put for content of which files of the tree have some spans already. These are in order,
+	// and do not overlap. What the place can copy by itself is not sent: sent is how many bytes were. What
+	// is copied is read by nobody here, so it is as good as the file that it is of.
+	Assemble(ctx context.Context, path string, content *os.File, spans []Span) (sent int64, err error)
+}
+
+// A Span is a part of content that another file has, too.
+type Span struct {
+	Offset, Size int64  // in the content, in bytes
+	Path         string // of the file, under the web root
+	From         int64  // where the part is in that
+}
+
+// copied reports whether the span is of a file.
+func (s Span) copied() bool { return s.Path != "" }
+
+// after returns the span without its first n bytes.
+func (s Span) after(n int64) Span {
+	return Span{s.Offset + n, s.Size - n, s.Path, s.From + n}
 }
 
 // OpenBackend returns the backend for the URL of a repo. It can write to a folder, a file URL,

@@ -31,16 +31,16 @@ import (
 // moved, a push took, beside what is published, 2 % of the bytes with 64 KiB, 4 % with 128, and 7 % with 256.
 const (
 	chunkAlgorithm = "fastcdc-v1.0.0"
-	chunkMin       = 32 << 10
 	chunkNormal    = 128 << 10
-	chunkMax       = 512 << 10
+	chunkMax       = 4 * chunkNormal
 
 	chunkLimit = chunkMax + chunkMax/8 // of a chunk's file: what does not compress grows a little
 )
 
-// cut calls fn with the chunks of a stream. A chunk is valid until fn returns.
-func cut(stream io.Reader, fn func([]byte) error) error {
-	c, err := cdc.NewChunker(chunkAlgorithm, stream, &cdc.ChunkerOpts{MinSize: chunkMin, NormalSize: chunkNormal, MaxSize: chunkMax})
+// cut calls fn with the chunks of a stream, which have about normal bytes: at least a quarter and at most four
+// times as many. A chunk is valid until fn returns.
+func cut(stream io.Reader, normal int, fn func([]byte) error) error {
+	c, err := cdc.NewChunker(chunkAlgorithm, stream, &cdc.ChunkerOpts{MinSize: normal / 4, NormalSize: normal, MaxSize: normal * 4})
 	if err != nil {
 		return fmt.Errorf("cut into chunks: %w", err)
 	}

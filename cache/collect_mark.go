@@ -136,7 +136,7 @@ func (c *collection) markItem(h hint, m *store.Manifest, list content) {
 		c.live[chunkPath(chunk.Digest)] = true
 	}
 	for _, b := range published(m) {
-		c.live[blobPath(b)] = true
+		c.live[blobPath(b)], c.live[cutsPath(b)] = true, true
 	}
 	for _, pub := range m.Publish {
 		c.occupied[pub.Path] = true

@@ -87,7 +87,7 @@ func (c *collection) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{"history", "generation", "realisation", "bundle", "derivation", "artifact", "content", "chunk", "blob"} {
+	for _, folder := range []string{"history", "generation", "realisation", "bundle", "derivation", "artifact", "content", "cuts", "chunk", "blob"} {
 		for _, f := range byFolder[folder] {
 			// What nobody names yet may be of a push that was killed, and will be carried on. What was
 			// removed from the list is older than its grace anyway.

@@ -27,6 +27,11 @@ func (p *push) uploadManifests(ctx context.Context) error {
 		if it.content != nil {
 			files = append(files, smallFile{contentPath(it.Artifact), it.content.encode()})
 		}
+		for _, b := range large(it.manifest) {
+			if pieces, ok := p.cuts.Load(b); ok {
+				files = append(files, smallFile{cutsPath(b), pieces.(content).encode()})
+			}
+		}
 		if it.derivation != nil {
 			files = append(files, smallFile{derivationPath(it.Drv), it.derivation})
 		}

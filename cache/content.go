@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,9 +50,14 @@ func published(m *store.Manifest) []store.Blob {
 	return list
 }
 
-// A content says how an artifact's stream was cut: its chunks, in order. Its text form is one "sha256
-// size" a line, of raw bytes. It is a hint: chunks are verified by their names, and what they give by
-// the manifest.
+// large returns the published content of an artifact that is cut.
+func large(m *store.Manifest) []store.Blob {
+	return slices.DeleteFunc(published(m), func(b store.Blob) bool { return b.Size < largeFile })
+}
+
+// A content says how an artifact's stream was cut: its chunks, in order; or published content: its pieces.
+// Its text form is one "sha256 size" a line, of raw bytes. It is a hint: chunks are verified by their
+// names, and what they give by the manifest.
 type content []store.Blob
 
 func (c content) encode() []byte {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 
@@ -54,12 +53,14 @@ func (p *push) text(ctx context.Context, b store.Blob) ([]byte, error) {
 	if b.Size > envelopeLimit {
 		return nil, fmt.Errorf("sign: the text has %d bytes, at most %d are signed", b.Size, int64(envelopeLimit))
 	}
-	content, err := p.blob(ctx, b)
+	content, err := p.blob(ctx, b) // which brings it into the store
 	if err != nil {
 		return nil, err
 	}
-	defer content.Close()
-	return io.ReadAll(content)
+	if err := content.Close(); err != nil {
+		return nil, err
+	}
+	return p.store.ReadBlob(b)
 }
 
 // signed reports whether the envelopes are there and fit. What cannot be read does not.

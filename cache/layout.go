@@ -30,6 +30,7 @@ func historyPath(sha256 string) string        { return root + "history/" + sha25
 func indexPath(file string) string            { return root + "index/" + file }
 func contentPath(id store.ArtifactID) string  { return root + "content/" + id.String() }
 func blobPath(b store.Blob) string            { return root + "blob/" + b.Digest.Encoded() }
+func cutsPath(b store.Blob) string            { return root + "cuts/" + b.Digest.Encoded() }
 func chunkPath(d digest.Digest) string        { return root + "chunk/" + d.Encoded() }
 func statementPath(h hint) string {
 	return root + "realisation/" + h.drv.String() + "/" + h.artifact.String()

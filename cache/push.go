@@ -84,6 +84,8 @@ type push struct {
 
 	chunks sync.Map        // digests of chunks that are there, or on their way
 	slots  chan *chunkSlot // one a chunk in memory
+	cuts   sync.Map        // the pieces of published content: content by store.Blob
+	places places          // of such pieces
 
 	files, bytes atomic.Int64
 }

@@ -51,6 +51,7 @@ type sftpRepo struct {
 	dirty map[string]bool // folders whose names are not durable yet
 
 	updating chan struct{} // holds one: within a process, updaters need not ask the server who is next
+	copying  chan struct{} // holds one
 }
 
 // sftpWindow is how many bytes are asked for or sent before their answers are awaited.
@@ -96,7 +97,7 @@ func openSFTP(u *url.URL, opts Options) (*sftpRepo, error) {
 	return &sftpRepo{
 		url: shown.String(), address: address, dir: path.Clean(u.Path), create: opts.Create, config: config,
 		tries: sshTries, wait: sshWait, lease: leaseTime,
-		dirty: make(map[string]bool), updating: make(chan struct{}, 1),
+		dirty: make(map[string]bool), updating: make(chan struct{}, 1), copying: make(chan struct{}, 1),
 	}, nil
 }
 

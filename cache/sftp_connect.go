@@ -34,9 +34,14 @@ type refusal struct{ error }
 
 func (e refusal) Unwrap() error { return e.error }
 
-// do runs fn with a connection; again with another one, if that breaks. fn must be able to take that
-// what it did has happened already. It returns nothing but what the server answered.
+// do is over for who needs no more than files.
 func (s *sftpRepo) do(ctx context.Context, fn func(*sftp.Client) error) error {
+	return s.over(ctx, func(c *sshConn) error { return fn(c.Client) })
+}
+
+// over runs fn with a connection; again with another one, if that breaks. fn must be able to take that
+// what it did has happened already. It returns nothing but what the server answered.
+func (s *sftpRepo) over(ctx context.Context, fn func(*sshConn) error) error {
 	wait := s.wait
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
@@ -44,7 +49,7 @@ func (s *sftpRepo) do(ctx context.Context, fn func(*sftp.Client) error) error {
 		}
 		conn, err := s.connect(ctx)
 		if err == nil {
-			if err = fn(conn.Client); !broken(err) {
+			if err = fn(conn); !broken(err) {
 				return err
 			}
 			s.drop(conn)

@@ -23,6 +23,7 @@ type sftpTemp struct {
 	name   string
 	client *sftp.Client // that the file is open on
 	file   *sftp.File
+	buffer []byte    // of what is sent at once
 	time   time.Time // when its content was complete, by the server's clock
 }
 
@@ -40,30 +41,33 @@ func (t *sftpTemp) open(c *sftp.Client) error {
 	return err
 }
 
-// write makes the file, with its content durable and read-only: a name in the consumers' tree is also
-// a name in cache/.
-func (t *sftpTemp) write(ctx context.Context, content io.Reader) error {
-	var offset int64
-	buf := make([]byte, 32<<10) // most files are small
-	for {
-		n, readErr := io.ReadFull(content, buf)
+// send writes content into the file, from offset on. The file is made if there is no content.
+func (t *sftpTemp) send(ctx context.Context, content io.Reader, offset int64) error {
+	if t.buffer == nil {
+		t.buffer = make([]byte, 32<<10) // most files are small
+	}
+	for begun := false; ; begun = true {
+		n, readErr := io.ReadFull(content, t.buffer)
 		if readErr != nil && readErr != io.EOF && readErr != io.ErrUnexpectedEOF {
-			t.abandon()
 			return readErr
 		}
-		if n > 0 || offset == 0 {
-			if err := t.writeAt(ctx, buf[:n], offset); err != nil {
-				t.abandon()
+		if n > 0 || !begun {
+			if err := t.writeAt(ctx, t.buffer[:n], offset); err != nil {
 				return err
 			}
 		}
 		if offset += int64(n); readErr != nil {
-			break
+			return nil
 		}
-		if len(buf) < sftpWindow {
-			buf = make([]byte, sftpWindow)
+		if len(t.buffer) < sftpWindow {
+			t.buffer = make([]byte, sftpWindow)
 		}
 	}
+}
+
+// complete makes the content durable and the file read-only: a name in the consumers' tree is also a name
+// in cache/.
+func (t *sftpTemp) complete(ctx context.Context) error {
 	if err := t.do(ctx, t.finish); err != nil {
 		return err
 	}

@@ -31,15 +31,24 @@ func (s *sftpRepo) Put(ctx context.Context, name string, content io.Reader) erro
 	return s.put(ctx, name, content, func(t *sftpTemp) error { return s.rename(ctx, t.name, name, nil) })
 }
 
-// put writes a temporary file, durably, lets finish give it its name, and removes it.
+// put makes a file of content, and lets finish give it its name.
 func (s *sftpRepo) put(ctx context.Context, name string, content io.Reader, finish func(*sftpTemp) error) error {
+	return s.putTemp(ctx, name, func(t *sftpTemp) error { return t.send(ctx, content, 0) }, finish)
+}
+
+// putTemp lets fill write a temporary file, makes that durable, lets finish give it its name, and removes it.
+func (s *sftpRepo) putTemp(ctx context.Context, name string, fill, finish func(*sftpTemp) error) error {
 	if err := s.checkName(name); err != nil {
 		return err
 	}
 	t := s.newTemp()
 	err := s.sweep(ctx)
 	if err == nil {
-		err = t.write(ctx, content)
+		if err = fill(t); err != nil {
+			t.abandon()
+		} else {
+			err = t.complete(ctx)
+		}
 	}
 	if err == nil {
 		err = finish(t)

@@ -45,7 +45,7 @@ func (p *push) uploadStream(ctx context.Context, it *pushItem, blobs []store.Blo
 	defer stream.Close()
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	err := cut(stream, func(raw []byte) error {
+	err := cut(stream, chunkNormal, func(raw []byte) error {
 		var slot *chunkSlot
 		select {
 		case <-ctx.Done():
@@ -89,7 +89,6 @@ func (p *push) uploadChunk(ctx context.Context, b store.Blob, slot *chunkSlot) (
 	if err := p.to.Put(ctx, path, bytes.NewReader(slot.packed)); err != nil {
 		return err
 	}
-	p.files.Add(1)
 	p.uploaded(int64(len(slot.packed)))
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -18,6 +19,9 @@ import (
 // uploadContent uploads what rpc-repo lacks of the items' content, the largest first, so that at the
 // end no one large file is left alone.
 func (p *push) uploadContent(ctx context.Context) error {
+	if err := p.findPlaces(ctx); err != nil {
+		return err
+	}
 	var tasks []upload
 	seen := make(map[store.Blob]bool)
 	for _, it := range p.items {
@@ -55,24 +59,75 @@ type upload struct {
 
 // uploadBlob uploads content that is published, as it is.
 func (p *push) uploadBlob(ctx context.Context, b store.Blob) error {
-	path := blobPath(b)
-	switch size, err := p.stat(ctx, path); {
-	case err == nil && size == b.Size:
-		return nil // else it is damaged: content by its digest has one length
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	size, err := p.stat(ctx, blobPath(b))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	content, err := p.blob(ctx, b)
+	there := err == nil && size == b.Size // else it is damaged: content by its digest has one length
+	if there && (b.Size < largeFile || !p.store.HasBlob(b)) {
+		return nil
+	}
+	f, err := p.blob(ctx, b)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
-	if err := p.to.Put(ctx, path, content); err != nil { // a file as it is, so that the kernel copies it
+	defer f.Close()
+	if b.Size >= largeFile {
+		return p.uploadLarge(ctx, f, b, there)
+	}
+	// A damaged store must not become a damaged rpc-repo, so it is read once to verify it; the second time it
+	// comes from memory.
+	if err := verify(ctx, f, b, f.Name()); err != nil {
 		return err
 	}
-	p.files.Add(1)
+	return p.putFile(ctx, f, b)
+}
+
+// putFile uploads all of a file, which has the content b.
+func (p *push) putFile(ctx context.Context, f *os.File, b store.Blob) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := p.to.Put(ctx, blobPath(b), f); err != nil { // a file as it is, so that the kernel copies it
+		return err
+	}
 	p.uploaded(b.Size)
 	return nil
+}
+
+// uploadLarge uploads content that is cut, unless it is there: those pieces that rpc-repo has nowhere.
+func (p *push) uploadLarge(ctx context.Context, f *os.File, b store.Blob, there bool) error {
+	pieces, err := cutContent(ctx, f, b, f.Name())
+	if err != nil {
+		return err
+	}
+	p.cuts.Store(b, pieces)
+	to, ok := p.to.(Assembler)
+	switch {
+	case there:
+		p.places.add(blobPath(b), pieces, nil)
+		return nil
+	case !ok || p.repair:
+		return p.putFile(ctx, f, b)
+	}
+	done := make(chan struct{})
+	defer close(done)
+	spans, wait := p.places.add(blobPath(b), pieces, done)
+	for there := range wait { // of those who came before, who wait for none that came later
+		select {
+		case <-there:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	sent, err := to.Assemble(ctx, blobPath(b), f, spans)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnreachable) {
+		return p.putFile(ctx, f, b) // a list was wrong, or a file is gone
+	}
+	if err == nil {
+		p.uploaded(sent)
+	}
+	return err
 }
 
 // stat returns the size of a file, or, in a repair, that it is not there.
@@ -83,34 +138,25 @@ func (p *push) stat(ctx context.Context, path string) (int64, error) {
 	return p.to.Stat(ctx, path)
 }
 
+// uploaded counts a file, and n bytes that were sent for it.
 func (p *push) uploaded(n int64) {
+	p.files.Add(1)
 	if total := p.bytes.Add(n); p.opts.Progress != nil {
 		p.opts.Progress(total)
 	}
 }
 
-// blob opens verified content: from the store, or from rpc-repo. A damaged store must not become a damaged rpc-repo, so it is read once to verify it; the
-// second time it comes from memory.
-func (p *push) blob(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
+// blob opens content: of the store, not verified, or of rpc-repo.
+func (p *push) blob(ctx context.Context, b store.Blob) (*os.File, error) {
 	f, err := p.store.OpenBlob(b)
 	if errors.Is(err, store.ErrNotFound) {
 		return p.ownContent(ctx, b)
 	}
-	if err != nil {
-		return nil, err
-	}
-	err = verify(ctx, f, b, p.store.BlobPath(b))
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return f, err
 }
 
 // ownContent copies published content of rpc-repo to the store.
-func (p *push) ownContent(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
+func (p *push) ownContent(ctx context.Context, b store.Blob) (*os.File, error) {
 	err := p.fetchBlob(ctx, b, p.store, nil)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("blob %s is neither in the store nor in rpc-repo: %w (realize the release again)", b.Digest.Encoded(), err)

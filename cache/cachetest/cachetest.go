@@ -38,6 +38,7 @@ func TestBackend(t *testing.T, w, other cache.Writer, r cache.Backend) {
 	t.Run("interrupted", s.interrupted)
 	t.Run("given up", s.givenUp)
 	t.Run("large", s.large)
+	t.Run("assemble", s.assemble)
 	t.Run("many", s.many)
 }
 
