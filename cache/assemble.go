@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,12 +21,28 @@ const (
 	adoptFiles = 4096
 )
 
-// fetchStream brings those files of an artifact's stream into st that it lacks. Chunks come side by side
-// and are put together in their order.
+// A source gives a stream part by part: chunks, or ranges of a file.
+type source struct {
+	sizes []int64 // of the parts, in order, in bytes
+	// get returns a part. It is called for several at a time.
+	get func(ctx context.Context, part int) ([]byte, error)
+}
+
+// fetchStream brings those files of an artifact's stream into st that it lacks.
 func (r *Repo) fetchStream(ctx context.Context, id store.ArtifactID, blobs []store.Blob, st *store.Store, tell func(int64)) error {
-	err := r.assemble(ctx, id, blobs, st, tell)
-	if errors.Is(err, errBegun) {
-		err = r.assemble(ctx, id, blobs, st, tell)
+	if !slices.ContainsFunc(blobs, func(b store.Blob) bool { return !st.HasBlob(b) }) {
+		return nil
+	}
+	c, err := r.content(ctx, id, blobs)
+	if err != nil {
+		return err
+	}
+	err = r.assemble(ctx, st, id.String(), blobs, c, func() source {
+		return source{c.sizes(), func(ctx context.Context, i int) ([]byte, error) { return r.findChunk(ctx, c[i], st, tell) }}
+	})
+	var differs *store.DigestError
+	if errors.As(err, &differs) {
+		return r.wrong(contentPath(id), err)
 	}
 	return err
 }
@@ -33,66 +50,66 @@ func (r *Repo) fetchStream(ctx context.Context, id store.ArtifactID, blobs []sto
 // errBegun says that the first bytes of a file, which another process left, were wrong. They are gone.
 var errBegun = errors.New("the first bytes of a file were wrong")
 
-func (r *Repo) assemble(ctx context.Context, id store.ArtifactID, blobs []store.Blob, st *store.Store, tell func(int64)) (err error) {
+// assemble brings blobs, of which a stream consists that was cut as c says, into st. The parts that plan gives
+// come side by side and are put together in their order. How the stream was cut is remembered under name.
+func (r *Repo) assemble(ctx context.Context, st *store.Store, name string, blobs []store.Blob, c content, plan func() source) error {
+	if c.size() >= largeFile {
+		// One after the other: what the next one shares with this one is then here. Its parts come side by
+		// side anyway.
+		r.pieces.turn.Lock()
+		defer r.pieces.turn.Unlock()
+	}
+	err := r.assembleOnce(ctx, st, blobs, plan())
+	if errors.Is(err, errBegun) {
+		err = r.assembleOnce(ctx, st, blobs, plan())
+	}
+	if err == nil {
+		r.pieces.learn(st, name, blobs, c)
+	}
+	return err
+}
+
+func (r *Repo) assembleOnce(ctx context.Context, st *store.Store, blobs []store.Blob, s source) (err error) {
 	a := &assembly{store: st}
 	for _, b := range blobs {
 		a.files = append(a.files, &part{blob: b, have: st.HasBlob(b)})
-		a.lacking = a.lacking || !a.files[len(a.files)-1].have
-	}
-	if !a.lacking {
-		return nil
-	}
-	c, err := r.content(ctx, id, blobs)
-	if err != nil {
-		return err
-	}
-	if c.size() >= largeFile {
-		// One after the other: what the next one shares with this one is then here. Its chunks come side
-		// by side anyway.
-		r.pieces.turn.Lock()
-		defer r.pieces.turn.Unlock()
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	if err := a.begin(); err != nil {
 		return err
 	}
-	if err := r.feed(ctx, c, a, tell); err != nil {
-		var differs *store.DigestError
-		if errors.As(err, &differs) {
-			return r.wrong(contentPath(id), err)
-		}
+	if err := r.feed(ctx, s, a); err != nil {
 		return err
 	}
-	if err := a.adopt(); err != nil {
-		return err
-	}
-	r.pieces.learn(st, id, blobs, c)
-	return nil
+	return a.adopt()
 }
 
-// piece is a chunk that comes.
-type piece struct {
+// arrival is a part that came; nil if it was not wanted.
+type arrival struct {
 	raw []byte
 	err error
 }
 
-// feed gives an assembly the chunks of a stream, as far as it wants them.
-func (r *Repo) feed(ctx context.Context, c content, a *assembly, tell func(int64)) error {
+// feed gives an assembly the parts of a stream, as far as it wants them.
+func (r *Repo) feed(ctx context.Context, s source, a *assembly) error {
 	ctx, cancel := context.WithCancel(ctx)
-	coming := make(chan chan piece, r.opts.Jobs) // in order
+	coming := make(chan chan arrival, r.opts.Jobs) // in order
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer close(coming)
 		var offset int64
-		for _, chunk := range c {
-			p := make(chan piece, 1)
-			if a.wants(offset, chunk.Size) {
-				go func() { p <- r.piece(ctx, chunk, a.store, tell) }()
+		for i, size := range s.sizes {
+			p := make(chan arrival, 1)
+			if a.wants(offset, size) {
+				go func() {
+					raw, err := s.get(ctx, i)
+					p <- arrival{raw, err}
+				}()
 			} else {
-				p <- piece{}
+				p <- arrival{}
 			}
-			offset += chunk.Size
+			offset += size
 			select {
 			case coming <- p:
 			case <-ctx.Done():
@@ -102,7 +119,7 @@ func (r *Repo) feed(ctx context.Context, c content, a *assembly, tell func(int64
 	}()
 	defer func() { cancel(); <-done }()
 	var offset int64
-	for _, chunk := range c {
+	for _, size := range s.sizes {
 		p, ok := <-coming
 		if !ok {
 			return ctx.Err()
@@ -116,32 +133,30 @@ func (r *Repo) feed(ctx context.Context, c content, a *assembly, tell func(int64
 				return err
 			}
 		}
-		offset += chunk.Size
+		offset += size
 	}
 	return nil
 }
 
-// piece returns a chunk: of what the store has, or else from rpc-repo.
-func (r *Repo) piece(ctx context.Context, chunk store.Blob, st *store.Store, tell func(int64)) piece {
+// findChunk returns a chunk: of what the store has, or else from rpc-repo.
+func (r *Repo) findChunk(ctx context.Context, chunk store.Blob, st *store.Store, tell func(int64)) ([]byte, error) {
 	if raw := r.pieces.read(st, chunk); raw != nil {
-		return piece{raw: raw}
+		return raw, nil
 	}
 	raw, came, err := r.chunk(ctx, chunk)
 	if err == nil {
 		tell(came)
 	}
-	return piece{raw, err}
+	return raw, err
 }
 
 // An assembly puts the files of a stream together. It is for one goroutine, but for wants.
 type assembly struct {
-	store   *store.Store
-	files   []*part
-	lacking bool
-	dir     string           // of small files
-	done    []store.Verified // small files that are whole
-	bytes   int64            // of them
-
+	store *store.Store
+	files []*part
+	dir   string           // of small files
+	done  []store.Verified // files that are whole
+	bytes int64            // of them
 }
 
 // part is one file of a stream.

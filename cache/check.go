@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -231,13 +232,24 @@ func (c *checker) once(path string, fn func() error) error {
 func (c *checker) blob(ctx context.Context, b store.Blob) error {
 	path := blobPath(b)
 	return c.once(path, func() error {
+		pieces, err := c.listedPieces(ctx, b)
+		if err != nil {
+			return err
+		}
 		return c.transfer(ctx, func() error {
 			body, err := c.openBlob(ctx, b, nil)
 			if err != nil {
 				return err
 			}
 			defer body.Close()
-			return c.blame(path, verify(ctx, body, b, path))
+			compare := &pieceComparer{pieces: pieces, hash: sha256.New()}
+			if err := c.blame(path, verify(ctx, io.TeeReader(body, compare), b, path)); err != nil {
+				return err
+			}
+			if compare.differs {
+				return c.wrong(cutsPath(b), errors.New("it says of a piece that it is another"))
+			}
+			return nil
 		})
 	})
 }

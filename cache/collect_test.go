@@ -130,11 +130,12 @@ func TestRepair(t *testing.T) {
 		}
 		return b[:len(b)/2] + string(b[len(b)/2]^1) + b[len(b)/2+1:]
 	}
-	for _, glob := range []string{"blob/*", "chunk/*", "artifact/*", "content/*", "derivation/*", "realisation/*/*", "bundle/*", "generation/*", "current", "index/*/*/*"} {
+	for _, glob := range []string{"blob/*", "chunk/*", "artifact/*", "content/*", "cuts/*", "derivation/*", "realisation/*/*", "bundle/*", "generation/*", "current", "index/*/*/*"} {
 		t.Run(strings.ReplaceAll(glob, "/", " "), func(t *testing.T) {
 			dir, st := t.TempDir(), openStore(t)
 			r := openRepo(t, dir, cache.Options{Dir: t.TempDir()})
 			rel := sample(t, st)
+			rel.Items = append(rel.Items, images(t, st, rel.Name, noise(1, 9<<20)).Items...)
 			push(t, r, st, rel, cache.PushOptions{})
 			names, err := filepath.Glob(filepath.Join(dir, "cache/v1", glob))
 			if err != nil || len(names) == 0 {

@@ -30,6 +30,7 @@ func (p *push) uploadManifests(ctx context.Context) error {
 		for _, b := range large(it.manifest) {
 			if pieces, ok := p.cuts.Load(b); ok {
 				files = append(files, smallFile{cutsPath(b), pieces.(content).encode()})
+				p.pieces.learn(p.store, blobName+b.Digest.Encoded(), []store.Blob{b}, pieces.(content))
 			}
 		}
 		if it.derivation != nil {
@@ -40,7 +41,7 @@ func (p *push) uploadManifests(ctx context.Context) error {
 				return err
 			}
 		}
-		p.pieces.learn(p.store, it.Artifact, streamed(it.manifest), it.content)
+		p.pieces.learn(p.store, it.Artifact.String(), streamed(it.manifest), it.content)
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, files...)

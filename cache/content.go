@@ -100,6 +100,15 @@ func (c content) size() int64 {
 	return n
 }
 
+// sizes returns the lengths of the chunks.
+func (c content) sizes() []int64 {
+	sizes := make([]int64, len(c))
+	for i, chunk := range c {
+		sizes[i] = chunk.Size
+	}
+	return sizes
+}
+
 // content returns how the stream of an artifact, which holds blobs, was cut.
 func (r *Repo) content(ctx context.Context, id store.ArtifactID, blobs []store.Blob) (content, error) {
 	path := contentPath(id)

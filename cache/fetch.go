@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -38,7 +37,7 @@ func (r *Repo) fetch(ctx context.Context, id store.ArtifactID, st *store.Store, 
 	g.SetLimit(r.opts.Jobs)
 	for _, b := range published(m) {
 		if !st.HasBlob(b) {
-			g.Go(func() error { return r.fetchBlob(gctx, b, st, tell) })
+			g.Go(func() error { return r.fetchBlob(gctx, b, id, st, tell) })
 		}
 	}
 	g.Go(func() error { return r.fetchStream(gctx, id, streamed(m), st, tell) })
@@ -83,9 +82,9 @@ func (r *Repo) manifest(ctx context.Context, id store.ArtifactID) (*store.Manife
 	return m, nil
 }
 
-// fetchBlob brings published content into st. Where two artifacts that come at the same time share it,
-// it comes once.
-func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, st *store.Store, tell func(int64)) error {
+// fetchBlob brings content that the artifact id publishes into st. Where two artifacts that come at the same
+// time share it, it comes once.
+func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, id store.ArtifactID, st *store.Store, tell func(int64)) error {
 	release, err := r.claim(ctx, want)
 	if err != nil {
 		return err
@@ -93,6 +92,11 @@ func (r *Repo) fetchBlob(ctx context.Context, want store.Blob, st *store.Store, 
 	defer release()
 	if st.HasBlob(want) {
 		return nil
+	}
+	if want.Size >= largeFile {
+		if came, err := r.fetchPieces(ctx, want, id, st, tell); came || err != nil {
+			return err
+		}
 	}
 	return r.transfer(ctx, func() error {
 		body, err := r.openBlob(ctx, want, tell)
@@ -148,11 +152,8 @@ func (r *Repo) blame(path string, err error) error {
 // openBlob opens published content for reading, not verified yet.
 func (r *Repo) openBlob(ctx context.Context, b store.Blob, tell func(int64)) (io.ReadCloser, error) {
 	body, _, err := r.backend.Get(ctx, blobPath(b))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("blob %s in rpc-repo %s: %w", b.Digest.Encoded(), r, store.ErrNotFound)
-	}
 	if err != nil {
-		return nil, err
+		return nil, r.missing("blob "+b.Digest.Encoded(), err)
 	}
 	return &counted{body, tell}, nil
 }

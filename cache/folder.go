@@ -91,6 +91,17 @@ func (f *folder) Get(_ context.Context, name string) (io.ReadCloser, int64, erro
 	return file, fi.Size(), nil
 }
 
+func (f *folder) GetRange(ctx context.Context, name string, offset, size int64) (io.ReadCloser, error) {
+	file, _, err := f.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(file.(*os.File), offset, size), file}, nil
+}
+
 // GetChanged takes for a tag what a change cannot leave alone: a file is only ever replaced.
 func (f *folder) GetChanged(ctx context.Context, name, tag string) (io.ReadCloser, string, error) {
 	body, _, err := f.Get(ctx, name)

@@ -3,6 +3,7 @@ package cache
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -30,12 +31,16 @@ type place struct {
 // fewChunks is how many chunks are not worth being remembered.
 const fewChunks = 4
 
-// learn remembers how an artifact that the store has, whose stream holds blobs, was cut.
-func (p *pieces) learn(st *store.Store, id store.ArtifactID, blobs []store.Blob, c content) {
+// blobName begins the names of lists that are of published content, which its digest follows. Other lists
+// have the names of artifacts.
+const blobName = "blob-"
+
+// learn remembers how blobs, which the store has, were cut.
+func (p *pieces) learn(st *store.Store, name string, blobs []store.Blob, c content) {
 	if len(c) < fewChunks {
 		return
 	}
-	keep(p.path(id.String()), c.encode())
+	keep(p.path(name), c.encode())
 	p.load.Do(func() { p.remember(st) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,6 +52,15 @@ func (p *pieces) path(elem ...string) string {
 		return ""
 	}
 	return filepath.Join(append([]string{p.dir}, elem...)...)
+}
+
+// has reports whether the store should have a chunk.
+func (p *pieces) has(st *store.Store, chunk store.Blob) bool {
+	p.load.Do(func() { p.remember(st) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.at[chunk.Digest]
+	return ok
 }
 
 // read returns a chunk if the store has it in one of the artifacts that are remembered, or nil.
@@ -72,23 +86,38 @@ func (p *pieces) remember(st *store.Store) {
 	p.at = make(map[digest.Digest]place)
 	names, _ := os.ReadDir(p.dir)
 	for _, n := range names {
-		id, err := store.ParseArtifactID(n.Name())
-		if err != nil {
-			continue
-		}
-		m, err := st.Manifest(id)
-		if err != nil {
-			os.Remove(p.path(n.Name()))
-			continue
-		}
 		text, err := os.ReadFile(p.path(n.Name()))
 		if err != nil {
 			continue
 		}
-		if c, err := parseContent(text); err == nil {
-			p.add(streamed(m), c)
+		c, err := parseContent(text)
+		blobs := cutBlobs(st, n.Name(), c.size())
+		if err != nil || blobs == nil {
+			os.Remove(p.path(n.Name()))
+			continue
 		}
+		p.add(blobs, c)
 	}
+}
+
+// cutBlobs returns what a list of that name is of, or nil if the store has it no more.
+func cutBlobs(st *store.Store, name string, size int64) []store.Blob {
+	if sha256, ok := strings.CutPrefix(name, blobName); ok {
+		b, err := store.ParseBlob(sha256, size)
+		if err != nil || !st.HasBlob(b) {
+			return nil
+		}
+		return []store.Blob{b}
+	}
+	id, err := store.ParseArtifactID(name)
+	if err != nil {
+		return nil
+	}
+	m, err := st.Manifest(id)
+	if err != nil {
+		return nil
+	}
+	return streamed(m)
 }
 
 func (p *pieces) add(blobs []store.Blob, c content) {

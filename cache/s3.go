@@ -176,7 +176,7 @@ func (b *bucket) Get(ctx context.Context, name string) (io.ReadCloser, int64, er
 	if err != nil {
 		return nil, 0, err
 	}
-	return body, body.size, nil
+	return body, body.end, nil
 }
 
 func (b *bucket) GetChanged(ctx context.Context, name, tag string) (io.ReadCloser, string, error) {
@@ -185,6 +185,23 @@ func (b *bucket) GetChanged(ctx context.Context, name, tag string) (io.ReadClose
 		return nil, "", err
 	}
 	return body, body.etag, nil
+}
+
+func (b *bucket) GetRange(ctx context.Context, name string, offset, size int64) (io.ReadCloser, error) {
+	if err := b.checkName(name); err != nil {
+		return nil, err
+	}
+	body := &s3Body{bucket: b, ctx: ctx, name: name, offset: offset, end: offset + size}
+	var opts minio.GetObjectOptions
+	if err := opts.SetRange(offset, offset+size-1); err != nil {
+		return nil, fmt.Errorf("rpc-repo %s: %s: %w", b, name, err)
+	}
+	info, err := body.request(opts)
+	if err != nil {
+		return nil, err
+	}
+	body.etag = info.ETag
+	return body, nil
 }
 
 func (b *bucket) open(ctx context.Context, name, tag string) (*s3Body, error) {
@@ -202,7 +219,7 @@ func (b *bucket) open(ctx context.Context, name, tag string) (*s3Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	body.size, body.etag = info.Size, info.ETag
+	body.end, body.etag = info.Size, info.ETag
 	return body, nil
 }
 

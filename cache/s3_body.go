@@ -16,11 +16,11 @@ type s3Body struct {
 	*bucket
 	ctx    context.Context
 	name   string
-	size   int64
 	etag   string
 	answer io.ReadCloser
 	offset int64
-	broken int // times in a row that not one byte came
+	end    int64 // of what is to be read
+	broken int   // times in a row that not one byte came
 }
 
 // request asks for the object. A server that sends nothing is given up.
@@ -44,7 +44,7 @@ func (b *s3Body) Read(p []byte) (int, error) {
 		if n > 0 {
 			b.broken = 0
 		}
-		if err == nil || err == io.EOF && b.offset == b.size {
+		if err == nil || err == io.EOF && b.offset == b.end {
 			return n, err
 		}
 		if n > 0 {
@@ -62,7 +62,7 @@ func (b *s3Body) Read(p []byte) (int, error) {
 func (b *s3Body) resume() error {
 	b.answer.Close()
 	var opts minio.GetObjectOptions
-	if err := errors.Join(opts.SetMatchETag(b.etag), opts.SetRange(b.offset, b.size-1)); err != nil {
+	if err := errors.Join(opts.SetMatchETag(b.etag), opts.SetRange(b.offset, b.end-1)); err != nil {
 		return fmt.Errorf("rpc-repo %s: %s: %w", b.bucket, b.name, err)
 	}
 	_, err := b.request(opts)

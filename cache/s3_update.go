@@ -87,10 +87,10 @@ func (b *bucket) readAll(ctx context.Context, name string, limit int64) ([]byte,
 		return nil, condition{}, err
 	}
 	defer body.Close()
-	if body.size > limit {
+	if body.end > limit {
 		return nil, condition{}, &WrongError{Repo: b.url, Path: name, Err: fmt.Errorf("more than %d bytes", limit)}
 	}
-	content := make([]byte, body.size)
+	content := make([]byte, body.end)
 	if _, err := io.ReadFull(body, content); err != nil {
 		return nil, condition{}, err
 	}

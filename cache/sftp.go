@@ -121,6 +121,16 @@ func (s *sftpRepo) Get(ctx context.Context, name string) (io.ReadCloser, int64, 
 	return b, b.size, nil
 }
 
+func (s *sftpRepo) GetRange(ctx context.Context, name string, offset, size int64) (io.ReadCloser, error) {
+	b, err := s.openBody(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b.end = min(offset+size, b.size)
+	b.offset = min(offset, b.end)
+	return b, nil
+}
+
 func (s *sftpRepo) openBody(ctx context.Context, name string) (*sftpBody, error) {
 	if err := s.checkName(name); err != nil {
 		return nil, err
@@ -129,6 +139,7 @@ func (s *sftpRepo) openBody(ctx context.Context, name string) (*sftpBody, error)
 	if err := s.do(ctx, func(c *sftp.Client) error { return b.open(c) }); err != nil {
 		return nil, fmt.Errorf("rpc-repo %s: %s: %w", s, name, err)
 	}
+	b.end = b.size
 	return b, nil
 }
 

@@ -23,6 +23,7 @@ type sftpBody struct {
 	client *sftp.Client // that the file is open on
 	file   *sftp.File
 	offset int64  // of what was read from the server
+	end    int64  // of what is to be read
 	buffer []byte // for what is asked for at once
 	ready  []byte // of the buffer, not given to the reader yet
 }
@@ -56,7 +57,7 @@ func (b *sftpBody) open(c *sftp.Client) error {
 
 func (b *sftpBody) Read(p []byte) (int, error) {
 	if len(b.ready) == 0 {
-		if b.offset == b.size {
+		if b.offset == b.end {
 			return 0, io.EOF
 		}
 		if err := b.ctx.Err(); err != nil {
@@ -73,9 +74,9 @@ func (b *sftpBody) Read(p []byte) (int, error) {
 
 func (b *sftpBody) fill() error {
 	if b.buffer == nil {
-		b.buffer = make([]byte, min(b.size, sftpWindow))
+		b.buffer = make([]byte, min(b.end-b.offset, sftpWindow))
 	}
-	want := b.buffer[:min(b.size-b.offset, int64(len(b.buffer)))]
+	want := b.buffer[:min(b.end-b.offset, int64(len(b.buffer)))]
 	err := b.do(b.ctx, func(c *sftp.Client) error {
 		if c != b.client {
 			if err := b.open(c); err != nil {

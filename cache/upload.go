@@ -157,7 +157,7 @@ func (p *push) blob(ctx context.Context, b store.Blob) (*os.File, error) {
 
 // ownContent copies published content of rpc-repo to the store.
 func (p *push) ownContent(ctx context.Context, b store.Blob) (*os.File, error) {
-	err := p.fetchBlob(ctx, b, p.store, nil)
+	err := p.fetchBlob(ctx, b, store.ArtifactID{}, p.store, nil)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("blob %s is neither in the store nor in rpc-repo: %w (realize the release again)", b.Digest.Encoded(), err)
 	}

@@ -81,6 +81,19 @@ func (w *web) Get(ctx context.Context, name string) (io.ReadCloser, int64, error
 	return b, b.answer.ContentLength, nil
 }
 
+func (w *web) GetRange(ctx context.Context, name string, offset, size int64) (io.ReadCloser, error) {
+	b := &webBody{web: w, ctx: ctx, name: name, offset: offset, end: offset + size}
+	whole, err := b.requestRest()
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		return nil, errors.Join(fmt.Errorf("%s/%s: %w", w, name, ErrNoRanges), b.Close())
+	}
+	b.tag = b.answer.Header.Get("ETag")
+	return b, nil
+}
+
 // GetChanged asks a conditional request. A server that has no ETag has a time at least; the writers of
 // a folder see to it that a change moves either.
 func (w *web) GetChanged(ctx context.Context, name, tag string) (io.ReadCloser, string, error) {

@@ -44,7 +44,8 @@ type webBody struct {
 	answer *http.Response
 	tag    string // the ETag of the first answer
 	offset int64
-	broken int // times in a row that not one byte came
+	end    int64 // of what is to be read; 0 for that of the file
+	broken int   // times in a row that not one byte came
 }
 
 func (b *webBody) request(header http.Header) error {
@@ -82,25 +83,37 @@ func (b *webBody) Read(p []byte) (int, error) {
 // resume asks for the bytes from the offset on.
 func (b *webBody) resume() error {
 	b.answer.Body.Close()
-	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-", b.offset)}}
-	if b.tag != "" {
-		header.Set("If-Range", b.tag)
-	}
-	if err := b.request(header); err != nil {
+	whole, err := b.requestRest()
+	if err != nil || !whole {
 		return err
-	}
-	if b.answer.StatusCode == http.StatusPartialContent {
-		var from int64
-		if _, err := fmt.Sscanf(b.answer.Header.Get("Content-Range"), "bytes %d-", &from); err == nil && from == b.offset {
-			return nil
-		}
-		return errors.Join(fmt.Errorf("%s/%s: the server sent another part than asked for", b.web, b.name), b.answer.Body.Close())
 	}
 	// The whole file again: skip what was read.
 	if _, err := io.CopyN(io.Discard, b.answer.Body, b.offset); err != nil {
 		return fmt.Errorf("%w: %s/%s: broke off again: %w", ErrUnreachable, b.web, b.name, err)
 	}
 	return nil
+}
+
+// requestRest asks for the bytes from the offset on. It reports whether the server sends the whole file.
+func (b *webBody) requestRest() (whole bool, err error) {
+	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-", b.offset)}}
+	if b.end > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.end-1))
+	}
+	if b.tag != "" {
+		header.Set("If-Range", b.tag)
+	}
+	if err := b.request(header); err != nil {
+		return false, err
+	}
+	if b.answer.StatusCode != http.StatusPartialContent {
+		return true, nil
+	}
+	var from int64
+	if _, err := fmt.Sscanf(b.answer.Header.Get("Content-Range"), "bytes %d-", &from); err == nil && from == b.offset {
+		return false, nil
+	}
+	return false, errors.Join(fmt.Errorf("%s/%s: the server sent another part than asked for", b.web, b.name), b.answer.Body.Close())
 }
 
 func (b *webBody) Close() error { return b.answer.Body.Close() }

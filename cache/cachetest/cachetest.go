@@ -39,6 +39,7 @@ func TestBackend(t *testing.T, w, other cache.Writer, r cache.Backend) {
 	t.Run("given up", s.givenUp)
 	t.Run("large", s.large)
 	t.Run("assemble", s.assemble)
+	t.Run("range", s.ranges)
 	t.Run("many", s.many)
 }
 
@@ -395,6 +396,27 @@ func (s suite) large(t *testing.T) {
 	}
 	if err := s.w.Create(t.Context(), "large", bytes.NewReader(content)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("create again: %v, want fs.ErrExist", err)
+	}
+}
+
+// ranges: any part of a file comes as it is.
+func (s suite) ranges(t *testing.T) {
+	content := noise(5 << 20)
+	must(t, s.w.Put(t.Context(), "range/file", bytes.NewReader(content)))
+	must(t, s.w.Flush(t.Context()))
+	for _, part := range [][2]int{{0, 1}, {0, 5 << 20}, {4096, 70000}, {2<<20 - 1, 3 << 20}, {5<<20 - 1, 1}} {
+		offset, size := part[0], part[1]
+		body, err := s.r.GetRange(t.Context(), "range/file", int64(offset), int64(size))
+		if err != nil {
+			t.Fatalf("get %d bytes at %d: %v", size, offset, err)
+		}
+		got, err := io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); err != nil || !bytes.Equal(got, content[offset:offset+size]) {
+			t.Errorf("get %d bytes at %d: %d others, %v", size, offset, len(got), err)
+		}
+	}
+	if _, err := s.r.GetRange(t.Context(), "range/none", 0, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("get a range: %v, want fs.ErrNotExist", err)
 	}
 }
 
