@@ -166,36 +166,40 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// A pull that was killed is carried on by the next process: what came of a large file stays.
+// A pull that was killed is carried on by the next process: what came of a large file stays, of one in a
+// stream and of one that is published.
 func TestPullCarriesOn(t *testing.T) {
-	dir, st := t.TempDir(), openStore(t)
 	content := rootfs(2, 24<<20)
-	rel := cache.Release{Name: "r", Lock: []byte("l"), Items: []cache.Item{
-		add(t, st, "container/a", "a", map[string]string{"rootfs.tar": string(content)}, store.Manifest{}),
-	}}
-	push(t, openRepo(t, dir, cache.Options{}), st, rel, cache.PushOptions{})
-	m, err := st.Manifest(rel.Items[0].Artifact)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob := m.Entries[0].Blob()
-	for name, begun := range map[string]struct {
-		bytes []byte
-		most  int64
-	}{
-		"most of it":  {content[:20<<20], 6 << 20},
-		"all of it":   {content, 1 << 20},
-		"other bytes": {append(append([]byte(nil), "wrong"...), content[5:20<<20]...), 32 << 20},
+	for name, m := range map[string]store.Manifest{
+		"stream":    {},
+		"published": {Publish: []store.Publication{{Path: "images/rootfs.tar", File: "rootfs.tar"}}},
 	} {
-		to := openStore(t)
-		if err := os.WriteFile(to.PartialPath(blob), begun.bytes, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		stats, err := openRepo(t, serve(t, dir), cache.Options{}).Pull(t.Context(), to, rel, nil)
-		if err != nil || stats.Bytes > begun.most {
-			t.Errorf("%s: %+v, %v, want at most %d bytes", name, stats, err, begun.most)
-		}
-		wantSame(t, st, to, rel.Items)
+		t.Run(name, func(t *testing.T) {
+			dir, st := t.TempDir(), openStore(t)
+			rel := cache.Release{Name: "r", Lock: []byte("l"), Items: []cache.Item{
+				add(t, st, "container/a", "a", map[string]string{"rootfs.tar": string(content)}, m),
+			}}
+			push(t, openRepo(t, dir, cache.Options{}), st, rel, cache.PushOptions{})
+			blob := store.HashBlob(content)
+			for name, begun := range map[string]struct {
+				bytes []byte
+				most  int64
+			}{
+				"most of it":  {content[:20<<20], 6 << 20},
+				"all of it":   {content, 1 << 20},
+				"other bytes": {append([]byte("wrong"), content[5:20<<20]...), 32 << 20},
+			} {
+				to := openStore(t)
+				if err := os.WriteFile(to.PartialPath(blob), begun.bytes, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				stats, err := openRepo(t, serve(t, dir), cache.Options{}).Pull(t.Context(), to, rel, nil)
+				if err != nil || stats.Bytes > begun.most {
+					t.Errorf("%s: %+v, %v, want at most %d bytes", name, stats, err, begun.most)
+				}
+				wantSame(t, st, to, rel.Items)
+			}
+		})
 	}
 }
 
