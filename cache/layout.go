@@ -58,8 +58,8 @@ func checkPublished(name string) error {
 			return fmt.Errorf("published path %q: a name with a dot in front is not served", name)
 		}
 	}
-	if name == "cache" || strings.HasPrefix(name, "cache/") {
-		return fmt.Errorf("published path %q: rpc-repo keeps cache/ for itself", name)
+	if first, _, _ := strings.Cut(name, "/"); first == "cache" || first == pagesDir || first == indexPage {
+		return fmt.Errorf("published path %q: rpc-repo keeps %s for itself", name, first)
 	}
 	return nil
 }

@@ -143,12 +143,13 @@ func (p *push) makeGeneration(ctx context.Context, sequence int64, b []byte) ([]
 }
 
 // updateRelease points the release's name at its items: they exist. What the release was made of before
-// it had this lock is kept under its own name.
+// it had this lock is kept under its own name. The pages come first: one that was not made would never be,
+// because a push of what is there does nothing.
 func (p *push) updateRelease(ctx context.Context, rel Release) error {
 	rel.sequence = keptSequence(p.kept("release", rel.Name)) + 1
 	return p.to.Update(ctx, releasePath(rel.Name), releaseLimit, func(old []byte) ([]byte, error) {
 		if old == nil {
-			return rel.seal(p.Repo.opts.Key)
+			return p.release(ctx, rel)
 		}
 		before, err := p.openRelease(old, rel.Name)
 		if err != nil {
@@ -168,6 +169,14 @@ func (p *push) updateRelease(ctx context.Context, rel Release) error {
 				return nil, err
 			}
 		}
-		return next.seal(p.Repo.opts.Key)
+		return p.release(ctx, next)
 	})
+}
+
+// release makes the pages of a release, and returns the text of its file.
+func (p *push) release(ctx context.Context, rel Release) ([]byte, error) {
+	if err := p.writePages(ctx, rel); err != nil {
+		return nil, err
+	}
+	return rel.seal(p.Repo.opts.Key)
 }

@@ -196,9 +196,9 @@ func TestPushRefuses(t *testing.T) {
 		m    store.Manifest
 		want string
 	}{
-		"reserved": {store.Manifest{Publish: []store.Publication{{Path: "cache/v1/current", File: "f"}}}, "keeps cache/ for itself"},
+		"reserved": {store.Manifest{Publish: []store.Publication{{Path: "cache/v1/current", File: "f"}}}, "keeps cache for itself"},
 		"hidden":   {store.Manifest{Publish: []store.Publication{{Path: "a/.htaccess", File: "f"}}}, "dot in front"},
-		"index":    {store.Manifest{Lines: []store.Line{{File: "cache/v1/current", Key: "k", Line: "l"}}}, "keeps cache/ for itself"},
+		"index":    {store.Manifest{Lines: []store.Line{{File: "cache/v1/current", Key: "k", Line: "l"}}}, "keeps cache for itself"},
 		"dangling": {store.Manifest{Publish: []store.Publication{{Path: "a", Link: "b"}}}, "published by none"},
 		"unsigned": {store.Manifest{Publish: []store.Publication{{Path: "Release", File: "f", Sign: store.SignRelease}}}, "GPG_PRIVATE"},
 	} {

@@ -72,7 +72,7 @@ func immutable(name string) bool {
 	rest, ok := strings.CutPrefix(name, root)
 	dir, _, _ := strings.Cut(rest, "/")
 	switch dir {
-	case "artifact", "blob", "derivation", "generation", "realisation":
+	case "artifact", "blob", "bundle", "chunk", "content", "cuts", "derivation", "generation", "history":
 		return ok
 	default:
 		return false
