@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/cache/servertest"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -122,4 +123,26 @@ func read(t *testing.T, elem ...string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func write(t *testing.T, file string, content []byte) string {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// sshd starts an SSH server with an empty place for a repo.
+func sshd(t *testing.T) *servertest.SSHD {
+	t.Helper()
+	return servertest.StartSSHD(t, t.TempDir()+"/repo")
+}
+
+// s3 starts an S3 server, and sets its credentials in the environment.
+func s3(t *testing.T) *servertest.S3 {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", servertest.S3Key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", servertest.S3Secret)
+	return servertest.StartS3(t, t.TempDir())
 }

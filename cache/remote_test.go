@@ -7,6 +7,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/cache/cachetest"
+	"github.com/rcbops/rpcbuild/cache/servertest"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -24,27 +25,28 @@ func TestNginx(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			dir := t.TempDir()
-			url, secure, roots := nginx(t, dir)
+			n := servertest.StartNginx(t, dir)
+			url := n.HTTP
 			if scheme == "https" {
-				url = secure
+				url = n.HTTPS
 			}
 			w, other := backend(t, dir).(cache.Writer), backend(t, dir).(cache.Writer)
-			cachetest.TestBackend(t, w, other, openBackend(t, url, cache.Options{Roots: roots}))
+			cachetest.TestBackend(t, w, other, openBackend(t, url, cache.Options{Roots: n.Roots}))
 		})
 	}
 }
 
 func TestSFTP(t *testing.T) {
 	server := sshd(t)
-	opts := cache.Options{Create: true, SSH: server.options}
-	w := openBackend(t, server.url(""), opts).(cache.Writer)
-	cachetest.TestBackend(t, w, openBackend(t, server.url(""), opts).(cache.Writer), w)
+	opts := cache.Options{Create: true, SSH: server.Options}
+	w := openBackend(t, server.URL(""), opts).(cache.Writer)
+	cachetest.TestBackend(t, w, openBackend(t, server.URL(""), opts).(cache.Writer), w)
 }
 
 func TestS3(t *testing.T) {
 	server := s3(t)
-	w := openBackend(t, server.url("some/prefix"), cache.Options{}).(cache.Writer)
-	cachetest.TestBackend(t, w, openBackend(t, server.url("some/prefix"), cache.Options{}).(cache.Writer), w)
+	w := openBackend(t, server.URL("some/prefix"), cache.Options{}).(cache.Writer)
+	cachetest.TestBackend(t, w, openBackend(t, server.URL("some/prefix"), cache.Options{}).(cache.Writer), w)
 }
 
 // remote is a repo on a server.
@@ -58,16 +60,16 @@ func remotes(t *testing.T) map[string]func(*testing.T) remote {
 	return map[string]func(*testing.T) remote{
 		"sftp": func(t *testing.T) remote {
 			s := sshd(t)
-			return remote{s.dir, s.url(""), s.url(""), cache.Options{SSH: s.options}}
+			return remote{s.Dir, s.URL(""), s.URL(""), cache.Options{SSH: s.Options}}
 		},
 		"s3": func(t *testing.T) remote {
 			s := s3(t)
-			return remote{s.dir, s.url(""), s.url(""), cache.Options{}}
+			return remote{s.Dir, s.URL(""), s.URL(""), cache.Options{}}
 		},
 		"nginx": func(t *testing.T) remote {
 			dir := t.TempDir()
-			_, url, roots := nginx(t, dir)
-			return remote{dir, dir, url, cache.Options{Roots: roots}}
+			n := servertest.StartNginx(t, dir)
+			return remote{dir, dir, n.HTTPS, cache.Options{Roots: n.Roots}}
 		},
 	}
 }

@@ -19,12 +19,13 @@ import (
 	"time"
 
 	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/cache/servertest"
 )
 
 // An upload that fails, or is given up, leaves no parts behind that somebody pays for.
 func TestS3Abandoned(t *testing.T) {
 	s := s3(t)
-	w := openBackend(t, s.url("p"), cache.Options{}).(cache.Writer)
+	w := openBackend(t, s.URL("p"), cache.Options{}).(cache.Writer)
 	large := make([]byte, 20<<20)
 	rand.NewChaCha8([32]byte{4}).Read(large)
 	oops := errors.New("oops")
@@ -60,9 +61,9 @@ func TestS3Abandoned(t *testing.T) {
 }
 
 // uploads returns the files of the uploads that were not ended: versitygw keeps them in a folder.
-func uploads(t *testing.T, s *s3Server) (files []string) {
+func uploads(t *testing.T, s *servertest.S3) (files []string) {
 	t.Helper()
-	err := filepath.WalkDir(filepath.Join(s.dir, ".sgwtmp"), func(file string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(s.Dir, ".sgwtmp"), func(file string, d os.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && !strings.Contains(file, "lock") {
 			files = append(files, file)
 		}
@@ -76,13 +77,13 @@ func uploads(t *testing.T, s *s3Server) (files []string) {
 
 func TestS3Refusals(t *testing.T) {
 	s := s3(t)
-	other := "s3://other?region=us-east-1&endpoint=http://" + s.address
-	nobody := "s3://bucket?region=us-east-1&endpoint=http://" + freePort(t)
+	other := "s3://other?region=us-east-1&endpoint=http://" + s.Address
+	nobody := "s3://bucket?region=us-east-1&endpoint=http://" + servertest.FreePort(t)
 	for name, tt := range map[string]struct{ url, key, secret, want string }{
-		"unknown key":  {s.url(""), "stranger", s3Secret, "AWS_ACCESS_KEY_ID stranger"},
-		"wrong secret": {s.url(""), s3Key, "not-the-secret", "AWS_SECRET_ACCESS_KEY is not that of " + s3Key},
-		"no bucket":    {other, s3Key, s3Secret, "there is no bucket other"},
-		"nobody there": {nobody, s3Key, s3Secret, "refused"},
+		"unknown key":  {s.URL(""), "stranger", servertest.S3Secret, "AWS_ACCESS_KEY_ID stranger"},
+		"wrong secret": {s.URL(""), servertest.S3Key, "not-the-secret", "AWS_SECRET_ACCESS_KEY is not that of " + servertest.S3Key},
+		"no bucket":    {other, servertest.S3Key, servertest.S3Secret, "there is no bucket other"},
+		"nobody there": {nobody, servertest.S3Key, servertest.S3Secret, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ACCESS_KEY_ID", tt.key)
@@ -97,7 +98,7 @@ func TestS3Refusals(t *testing.T) {
 				if !errors.Is(err, cache.ErrUnreachable) || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%s: %v, want cache.ErrUnreachable and %q", what, err, tt.want)
 				}
-				if err != nil && strings.Contains(err.Error(), s3Secret) {
+				if err != nil && strings.Contains(err.Error(), servertest.S3Secret) {
 					t.Errorf("%s tells the secret: %v", what, err)
 				}
 			}
@@ -106,9 +107,9 @@ func TestS3Refusals(t *testing.T) {
 }
 
 // between is a server between us and S3 that can do what a server does under load.
-func between(t *testing.T, s *s3Server, h func(w http.ResponseWriter, r *http.Request, on http.Handler)) string {
+func between(t *testing.T, s *servertest.S3, h func(w http.ResponseWriter, r *http.Request, on http.Handler)) string {
 	t.Helper()
-	to, err := url.Parse("http://" + s.address)
+	to, err := url.Parse("http://" + s.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestS3SlowDown(t *testing.T) {
 	if err := w.Create(t.Context(), "file", strings.NewReader("content")); err != nil {
 		t.Errorf("create: %v", err)
 	}
-	if got := read(t, s.dir, "p/file"); got != "content" {
+	if got := read(t, s.Dir, "p/file"); got != "content" {
 		t.Errorf("the file holds %q", got)
 	}
 }
@@ -174,7 +175,7 @@ func TestS3LostAnswers(t *testing.T) {
 			t.Errorf("update: %v", err)
 		}
 	}
-	if got, want := read(t, s.dir, "p/index"), "line 0\nline 1\nline 2\n"; got != want {
+	if got, want := read(t, s.Dir, "p/index"), "line 0\nline 1\nline 2\n"; got != want {
 		t.Errorf("index: %q, want %q", got, want)
 	}
 }

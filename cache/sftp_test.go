@@ -20,11 +20,12 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/rcbops/rpcbuild/cache"
+	"github.com/rcbops/rpcbuild/cache/servertest"
 )
 
-func hostKey(t *testing.T, s *sshServer) ssh.PublicKey {
+func hostKey(t *testing.T, s *servertest.SSHD) ssh.PublicKey {
 	t.Helper()
-	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(read(t, s.options.HostKeyFile)))
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(read(t, s.Options.HostKeyFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,26 +36,26 @@ func hostKey(t *testing.T, s *sshServer) ssh.PublicKey {
 func TestSFTPHostKeys(t *testing.T) {
 	s := sshd(t)
 	key := hostKey(t, s)
-	_, other := sshKey(t, t.TempDir()+"/other")
+	_, other := servertest.NewSSHKey(t, t.TempDir()+"/other")
 	bare := func(k ssh.PublicKey) string { return string(ssh.MarshalAuthorizedKey(k)) }
 	for name, tt := range map[string]struct{ file, want string }{
 		"key":              {bare(key), ""},
 		"key and comment":  {"# of the repo\n\n" + strings.TrimSpace(bare(key)) + " root@repo\n", ""},
 		"one of two keys":  {bare(other) + bare(key), ""},
-		"known host":       {knownhosts.Line([]string{s.address}, key) + "\n", ""},
-		"hashed host":      {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.address))}, key) + "\n", ""},
+		"known host":       {knownhosts.Line([]string{s.Address}, key) + "\n", ""},
+		"hashed host":      {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.Address))}, key) + "\n", ""},
 		"other key":        {bare(other), "is not the one that is known"},
-		"other known host": {knownhosts.Line([]string{s.address}, other) + "\n", "is not the one that is known"},
+		"other known host": {knownhosts.Line([]string{s.Address}, other) + "\n", "is not the one that is known"},
 		"unknown host":     {knownhosts.Line([]string{"elsewhere:22"}, key) + "\n", "is unknown"},
 		"revoked":          {"@revoked * " + bare(key), "revoked"},
 		"nothing":          {"\n", "holds no key"},
 		"no key":           {"key\n", "is no public key"},
-		"both":             {bare(other) + knownhosts.Line([]string{s.address}, key) + "\n", "either"},
+		"both":             {bare(other) + knownhosts.Line([]string{s.Address}, key) + "\n", "either"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts := s.options
+			opts := s.Options
 			opts.HostKeyFile = write(t, t.TempDir()+"/known", []byte(tt.file))
-			b, err := cache.OpenBackend(s.url(""), cache.Options{Create: true, SSH: opts})
+			b, err := cache.OpenBackend(s.URL(""), cache.Options{Create: true, SSH: opts})
 			if err == nil {
 				defer b.Close()
 				_, err = b.Stat(t.Context(), "file")
@@ -68,24 +69,24 @@ func TestSFTPHostKeys(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat(s.dir); err != nil {
+	if _, err := os.Stat(s.Dir); err != nil {
 		t.Error("the folder was not made")
 	}
 }
 
 func TestSFTPRefusals(t *testing.T) {
 	s := sshd(t)
-	opts := s.options
-	opts.KeyFile, _ = sshKey(t, t.TempDir()+"/stranger")
-	closed := freePort(t)
+	opts := s.Options
+	opts.KeyFile, _ = servertest.NewSSHKey(t, t.TempDir()+"/stranger")
+	closed := servertest.FreePort(t)
 	for name, tt := range map[string]struct {
 		url, want string
 		opts      cache.Options
 	}{
-		"a stranger's key": {s.url(""), "authorized_keys", cache.Options{SSH: opts, Create: true}},
-		"no folder":        {"sftp://" + s.address + "/no/such/folder", "folder /no/such/folder", cache.Options{SSH: s.options}},
-		"a file":           {"sftp://" + s.address + s.options.KeyFile, "no folder", cache.Options{SSH: s.options}},
-		"nobody listens":   {"sftp://" + closed + "/repo", "refused", cache.Options{SSH: s.options}},
+		"a stranger's key": {s.URL(""), "authorized_keys", cache.Options{SSH: opts, Create: true}},
+		"no folder":        {"sftp://" + s.Address + "/no/such/folder", "folder /no/such/folder", cache.Options{SSH: s.Options}},
+		"a file":           {"sftp://" + s.Address + s.Options.KeyFile, "no folder", cache.Options{SSH: s.Options}},
+		"nobody listens":   {"sftp://" + closed + "/repo", "refused", cache.Options{SSH: s.Options}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openBackend(t, tt.url, tt.opts)
@@ -102,9 +103,9 @@ func TestSFTPRefusals(t *testing.T) {
 		"REPO_HOST_PUBKEY": func(o *cache.SSHOptions) { o.HostKeyFile = "" },
 		"read host key":    func(o *cache.SSHOptions) { o.HostKeyFile += ".none" },
 	} {
-		opts := s.options
+		opts := s.Options
 		change(&opts)
-		if _, err := cache.OpenBackend(s.url(""), cache.Options{SSH: opts}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := cache.OpenBackend(s.URL(""), cache.Options{SSH: opts}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("open: %v, want %q", err, name)
 		}
 	}
@@ -113,9 +114,9 @@ func TestSFTPRefusals(t *testing.T) {
 // Connections that break in the middle of anything: each operation is done in the end, once.
 func TestSFTPReconnects(t *testing.T) {
 	s := sshd(t)
-	p := newProxy(t, s.address)
-	opts := cache.Options{Create: true, SSH: s.options}
-	w := openBackend(t, s.url(p.address), opts).(cache.Writer)
+	p := newProxy(t, s.Address)
+	opts := cache.Options{Create: true, SSH: s.Options}
+	w := openBackend(t, s.URL(p.address), opts).(cache.Writer)
 	ctx := t.Context()
 	content := make([]byte, 6<<20)
 	rand.NewChaCha8([32]byte{2}).Read(content)
@@ -144,17 +145,17 @@ func TestSFTPReconnects(t *testing.T) {
 		})
 		wg.Wait()
 		p.breakAfter(0)
-		if got := read(t, s.dir, name); got != string(content) {
+		if got := read(t, s.Dir, name); got != string(content) {
 			t.Errorf("%s has other content than was written", name)
 		}
 		if err := w.Link(ctx, name+" link", name, false); err != nil {
 			t.Error(err)
 		}
 	}
-	if got := read(t, s.dir, "index"); strings.Count(got, "\n") != 12 {
+	if got := read(t, s.Dir, "index"); strings.Count(got, "\n") != 12 {
 		t.Errorf("the index lost lines:\n%s", got)
 	}
-	if left, _ := filepath.Glob(s.dir + "/cache/v1/.tmp/*"); len(left) > 0 {
+	if left, _ := filepath.Glob(s.Dir + "/cache/v1/.tmp/*"); len(left) > 0 {
 		t.Errorf("temporary files are left: %q", left)
 	}
 }
@@ -162,8 +163,8 @@ func TestSFTPReconnects(t *testing.T) {
 // What is read goes on where the connection broke, and a server that stays away is ErrUnreachable.
 func TestSFTPReadBreaksOff(t *testing.T) {
 	s := sshd(t)
-	p := newProxy(t, s.address)
-	w := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options}).(cache.Writer)
+	p := newProxy(t, s.Address)
+	w := openBackend(t, s.URL(""), cache.Options{Create: true, SSH: s.Options}).(cache.Writer)
 	content := make([]byte, 6<<20)
 	rand.NewChaCha8([32]byte{3}).Read(content)
 	for _, name := range []string{"file", "moving"} {
@@ -171,7 +172,7 @@ func TestSFTPReadBreaksOff(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := openBackend(t, s.url(p.address), cache.Options{SSH: s.options})
+	r := openBackend(t, s.URL(p.address), cache.Options{SSH: s.Options})
 	begin := func(name string) io.ReadCloser {
 		t.Helper()
 		body, _, err := r.Get(t.Context(), name)
@@ -198,7 +199,7 @@ func TestSFTPReadBreaksOff(t *testing.T) {
 	}
 	body.Close()
 	body = begin("file")
-	s.daemon.stop()
+	s.Stop()
 	if _, err := io.ReadAll(body); !errors.Is(err, cache.ErrUnreachable) {
 		t.Errorf("read from a server that went: %v, want cache.ErrUnreachable", err)
 	}
@@ -209,14 +210,14 @@ func TestSFTPReadBreaksOff(t *testing.T) {
 // tell a change by that.
 func TestSFTPTimeMoves(t *testing.T) {
 	s := sshd(t)
-	w := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options}).(cache.Writer)
+	w := openBackend(t, s.URL(""), cache.Options{Create: true, SSH: s.Options}).(cache.Writer)
 	var last time.Time
 	for i := range 4 {
 		write := func(old []byte) ([]byte, error) { return fmt.Appendf(nil, "%d", i), nil }
 		if err := w.Update(t.Context(), "file", 10, write); err != nil {
 			t.Fatal(err)
 		}
-		fi, err := os.Stat(s.dir + "/file")
+		fi, err := os.Stat(s.Dir + "/file")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +234,7 @@ func TestSFTPTimeMoves(t *testing.T) {
 // What a crashed writer left is swept after a day, and not before.
 func TestSFTPSweeps(t *testing.T) {
 	s := sshd(t)
-	dir := s.dir + "/cache/v1/.tmp"
+	dir := s.Dir + "/cache/v1/.tmp"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestSFTPSweeps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options}).(cache.Writer)
+	w := openBackend(t, s.URL(""), cache.Options{Create: true, SSH: s.Options}).(cache.Writer)
 	if err := w.Create(t.Context(), "file", strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestSFTPLease(t *testing.T) {
 	s := sshd(t)
 	const lease = 1500 * time.Millisecond // long enough for a machine that is busy
 	machine := func() cache.Writer {
-		b := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options})
+		b := openBackend(t, s.URL(""), cache.Options{Create: true, SSH: s.Options})
 		cache.LeaseTime(b, lease)
 		return b.(cache.Writer)
 	}
@@ -296,7 +297,7 @@ func TestSFTPLease(t *testing.T) {
 	dead.Store(true)
 	die()
 	wg.Wait()
-	if got := read(t, s.dir, "file"); strings.Count(got, "\n") != 4 {
+	if got := read(t, s.Dir, "file"); strings.Count(got, "\n") != 4 {
 		t.Errorf("after a takeover: %q, want 4 lines", got)
 	}
 }
@@ -304,28 +305,28 @@ func TestSFTPLease(t *testing.T) {
 // A holder that was away for so long that others took over starts again with what they wrote.
 func TestSFTPLeaseLost(t *testing.T) {
 	s := sshd(t)
-	w := openBackend(t, s.url(""), cache.Options{Create: true, SSH: s.options}).(cache.Writer)
+	w := openBackend(t, s.URL(""), cache.Options{Create: true, SSH: s.Options}).(cache.Writer)
 	tries := 0
 	err := w.Update(t.Context(), "file", 100, func(old []byte) ([]byte, error) {
 		if tries++; tries == 1 {
-			locks, err := filepath.Glob(s.dir + "/cache/v1/.tmp/lock-*")
+			locks, err := filepath.Glob(s.Dir + "/cache/v1/.tmp/lock-*")
 			if err != nil || len(locks) != 1 {
 				t.Fatalf("locks: %q, %v, want one", locks, err)
 			}
 			if err := os.Remove(locks[0]); err != nil {
 				t.Fatal(err)
 			}
-			other := openBackend(t, s.url(""), cache.Options{SSH: s.options}).(cache.Writer)
+			other := openBackend(t, s.URL(""), cache.Options{SSH: s.Options}).(cache.Writer)
 			if err := other.Update(t.Context(), "file", 100, addLine("other")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		return addLine("ours")(old)
 	})
-	if got := read(t, s.dir, "file"); err != nil || tries != 2 || got != "other\nours\n" {
+	if got := read(t, s.Dir, "file"); err != nil || tries != 2 || got != "other\nours\n" {
 		t.Errorf("update: %v, %d tries, %q, want both lines in 2 tries", err, tries, got)
 	}
-	if left, _ := filepath.Glob(s.dir + "/cache/v1/.tmp/*"); len(left) > 0 {
+	if left, _ := filepath.Glob(s.Dir + "/cache/v1/.tmp/*"); len(left) > 0 {
 		t.Errorf("temporary files are left: %q", left)
 	}
 }

@@ -89,14 +89,14 @@ func TestPublishedIsSharedInVain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := sshd(t)
-			opts, st := cache.Options{SSH: s.options}, openStore(t)
-			push(t, openRepo(t, s.url(""), opts), st, images(t, st, "r1", base), cache.PushOptions{})
-			spoil(t, s.dir)
+			opts, st := cache.Options{SSH: s.Options}, openStore(t)
+			push(t, openRepo(t, s.URL(""), opts), st, images(t, st, "r1", base), cache.PushOptions{})
+			spoil(t, s.Dir)
 			rel := images(t, st, "r2", base+"more")
-			if stats := push(t, openRepo(t, s.url(""), opts), st, rel, cache.PushOptions{}); stats.Bytes < 20<<20 {
+			if stats := push(t, openRepo(t, s.URL(""), opts), st, rel, cache.PushOptions{}); stats.Bytes < 20<<20 {
 				t.Errorf("%d bytes were sent, want all", stats.Bytes)
 			}
-			wantAll(t, openRepo(t, s.url(""), opts), rel)
+			wantAll(t, openRepo(t, s.URL(""), opts), rel)
 		})
 	}
 }

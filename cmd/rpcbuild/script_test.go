@@ -40,6 +40,12 @@ func TestMain(m *testing.M) {
 //	                              new size; it is gone after the script
 //	public                        lets other users of the machine into the script's folder
 //	static FILE                   builds rpcbuild without cgo
+//	nginx DIR                     serves a folder: HTTPS is its URL, and SSL_CERT_FILE is set for it
+//	sshd DIR                      starts an SSH server: SFTP is the URL of the folder, and REPO_HOST,
+//	                              REPO_USER, REPO_USER_KEY and REPO_HOST_PUBKEY are set for it
+//	sshkey FILE                   makes the key pair FILE and FILE.pub
+//	s3 DIR                        starts an S3 server that keeps a bucket in DIR/bucket: S3 is the URL
+//	                              of prefix in it, and credentials are set for it
 //
 // and the conditions [root] and [lxc].
 func TestScript(t *testing.T) {
@@ -59,6 +65,10 @@ func TestScript(t *testing.T) {
 			"tmpfs":     cmdTmpfs,
 			"public":    cmdPublic,
 			"static":    cmdStatic,
+			"nginx":     cmdNginx,
+			"sshd":      cmdSSHD,
+			"sshkey":    cmdSSHKey,
+			"s3":        cmdS3,
 		},
 	})
 }
@@ -69,6 +79,7 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(home, ".cache"))
 	env.Setenv("RPCBUILD_STORE", filepath.Join(env.WorkDir, "store"))
+	env.Values[testKey{}] = env.T()
 	env.Values[upstreamKey{}] = &upstream{dir: filepath.Join(env.WorkDir, "archive")}
 	return os.MkdirAll(filepath.Join(home, ".config", "rpcbuild"), 0o755)
 }
