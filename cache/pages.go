@@ -63,12 +63,8 @@ type itemRow struct {
 	Size      int64
 	Statement *store.Statement
 	Signers   []string
-	Published []string
-	More      int // published paths that are not listed
+	Published []string // paths
 }
-
-// publishedShown is how many published paths of an artifact are listed: a repository of apt has thousands.
-const publishedShown = 40
 
 // writePages makes the pages of what rel is made of, and of all releases.
 func (p *push) writePages(ctx context.Context, rel Release) error {
@@ -139,10 +135,9 @@ func (p *push) itemRow(ctx context.Context, known *snapshot, it Item) (itemRow, 
 	if err != nil {
 		return row, err
 	}
-	for _, pub := range m.Publish[:min(len(m.Publish), publishedShown)] {
+	for _, pub := range m.Publish {
 		row.Published = append(row.Published, pub.Path)
 	}
-	row.More = len(m.Publish) - len(row.Published)
 	return row, nil
 }
 
