@@ -59,7 +59,7 @@ func (r *Repo) Collect(ctx context.Context, opts CollectOptions) (stats CollectS
 	if opts.Now.IsZero() {
 		opts.Now = time.Now()
 	}
-	c := &collection{Repo: r, to: w, opts: opts, live: make(map[string]bool), occupied: make(map[string]bool)}
+	c := &collection{tenant: tenant{Repo: r, to: w}, opts: opts, live: make(map[string]bool), occupied: make(map[string]bool)}
 	if err := c.run(ctx); err != nil {
 		return c.stats, fmt.Errorf("gc of rpc-repo %s: %w", r, err)
 	}
@@ -68,10 +68,8 @@ func (r *Repo) Collect(ctx context.Context, opts CollectOptions) (stats CollectS
 
 // collection is one call of Collect.
 type collection struct {
-	*Repo
-	to    Writer
+	tenant
 	opts  CollectOptions
-	lease *tenure
 	stats CollectStats
 
 	known    *snapshot

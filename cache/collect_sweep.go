@@ -54,12 +54,11 @@ func (c *collection) removeLines(ctx context.Context, m *store.Manifest) error {
 	if c.opts.DryRun {
 		return nil
 	}
-	p := &push{Repo: c.Repo, to: c.to}
 	for _, l := range m.Lines {
 		if c.occupied[lineKey(l)] {
 			continue
 		}
-		err := p.changeIndex(ctx, l.File, func(ix index) {
+		err := c.changeIndex(ctx, l.File, func(ix index) {
 			if ix[l.Key] == l.Line {
 				delete(ix, l.Key)
 			}

@@ -75,18 +75,6 @@ func (p *push) uploadBundle(ctx context.Context, files []smallFile) (bundleRef, 
 	return ref, nil
 }
 
-// put makes a small file whose name decides its content, if it is not there.
-func (p *push) put(ctx context.Context, f smallFile) error {
-	size, err := p.stat(ctx, f.path)
-	if err == nil && size == int64(len(f.content)) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return p.to.Put(ctx, f.path, bytes.NewReader(f.content))
-}
-
 // uploadStatements makes the statements: the artifacts that they name are there.
 func (p *push) uploadStatements(ctx context.Context) error {
 	return p.each(ctx, func(ctx context.Context, it *pushItem) error {

@@ -102,22 +102,11 @@ func (c *collection) writeGraves(ctx context.Context) error {
 
 // publish makes g the newest generation.
 func (c *collection) publish(ctx context.Context, g *generation) error {
-	if err := c.lease.hold(ctx); err != nil {
-		return err
-	}
-	p := &push{Repo: c.Repo, to: c.to}
-	err := c.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
-		if err := c.lease.held(); err != nil {
-			return nil, err
-		}
-		now, err := p.current(ctx, old)
-		if err != nil {
-			return nil, err
-		}
+	err := c.changeGeneration(ctx, func(now *snapshot) ([]byte, error) {
 		if now.pointer != c.known.pointer {
 			return nil, fmt.Errorf("somebody pushed meanwhile: %w", errAway)
 		}
-		return p.makeGeneration(ctx, now.pointer.Sequence+1, g.encode())
+		return g.encode(), nil
 	})
 	if err != nil {
 		return err

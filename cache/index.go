@@ -24,6 +24,9 @@ func (p *push) updateIndexes(ctx context.Context) error {
 	}
 	for _, file := range slices.Sorted(maps.Keys(lines)) {
 		err := p.changeIndex(ctx, file, func(ix index) {
+			if p.repair {
+				p.dropUnknown(ix, file)
+			}
 			for _, l := range lines[file] {
 				ix[l.Key] = l.Line
 			}
@@ -39,14 +42,11 @@ func (p *push) updateIndexes(ctx context.Context) error {
 // a file of ours, from which the consumer's is written. Both steps read what is newest: whichever of
 // two pushers comes last writes the lines of both, and a step that a crash left out is made up for
 // by the next push.
-func (p *push) changeIndex(ctx context.Context, file string, change func(index)) error {
-	err := p.to.Update(ctx, indexPath(file), indexLimit, func(old []byte) ([]byte, error) {
-		index, err := p.index(ctx, file, old)
+func (t *tenant) changeIndex(ctx context.Context, file string, change func(index)) error {
+	err := t.to.Update(ctx, indexPath(file), indexLimit, func(old []byte) ([]byte, error) {
+		index, err := t.index(ctx, file, old)
 		if err != nil {
 			return nil, err
-		}
-		if p.repair {
-			p.dropUnknown(index, file)
 		}
 		change(index)
 		return store.CanonicalJSON(index)
@@ -54,14 +54,14 @@ func (p *push) changeIndex(ctx context.Context, file string, change func(index))
 	if err != nil {
 		return err
 	}
-	return p.to.Update(ctx, file, indexLimit, func([]byte) ([]byte, error) {
-		b, err := p.read(ctx, indexPath(file), indexLimit)
+	return t.to.Update(ctx, file, indexLimit, func([]byte) ([]byte, error) {
+		b, err := t.read(ctx, indexPath(file), indexLimit)
 		if err != nil {
 			return nil, err
 		}
 		index, err := parseIndex(b)
 		if err != nil {
-			return nil, p.wrong(indexPath(file), err)
+			return nil, t.wrong(indexPath(file), err)
 		}
 		return index.encode(), nil
 	})
@@ -69,18 +69,18 @@ func (p *push) changeIndex(ctx context.Context, file string, change func(index))
 
 // index returns the lines of an index. Where only the consumer's file is there, its lines are kept:
 // each is its own key.
-func (p *push) index(ctx context.Context, file string, b []byte) (index, error) {
+func (t *tenant) index(ctx context.Context, file string, b []byte) (index, error) {
 	if b != nil {
 		ix, err := parseIndex(b)
 		if err == nil {
 			return ix, nil
 		}
-		if !p.repair {
-			return nil, p.wrong(indexPath(file), err)
+		if !t.repair {
+			return nil, t.wrong(indexPath(file), err)
 		}
 	}
 	ix := make(index)
-	b, err := p.read(ctx, file, indexLimit)
+	b, err := t.read(ctx, file, indexLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

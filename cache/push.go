@@ -57,7 +57,7 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 		return PushStats{}, fmt.Errorf("push release %s: rpc-repo %s can only be read: push to the folder that it serves", rel.Name, r)
 	}
 	for {
-		p := &push{Repo: r, to: w, store: st, opts: opts, slots: newChunkSlots(2 * r.opts.Jobs)}
+		p := &push{tenant: tenant{Repo: r, to: w}, store: st, opts: opts, slots: newChunkSlots(2 * r.opts.Jobs)}
 		err := p.run(ctx, rel)
 		if errors.Is(err, errAway) && ctx.Err() == nil {
 			continue
@@ -71,15 +71,12 @@ func (r *Repo) Push(ctx context.Context, st *store.Store, rel Release, opts Push
 
 // push is one call of Push.
 type push struct {
-	*Repo
-	to      Writer // the repo's backend
+	tenant
 	store   *store.Store
 	opts    PushOptions
-	lease   *tenure
 	items   []*pushItem // those that rpc-repo lacks
 	vouched []*pushItem // those of which this store has a signature that rpc-repo lacks
 	present int
-	repair  bool              // what is there is not trusted
 	lines   map[lineName]bool // in a repair, those that artifacts on the list have
 
 	chunks sync.Map        // digests of chunks that are there, or on their way

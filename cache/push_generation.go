@@ -14,17 +14,7 @@ import (
 // updateGeneration makes the generation that holds the items, too, and then points at it. This is
 // when they exist.
 func (p *push) updateGeneration(ctx context.Context, rel Release) error {
-	if err := p.lease.hold(ctx); err != nil {
-		return err
-	}
-	return p.to.Update(ctx, currentPath, pointerLimit, func(old []byte) ([]byte, error) {
-		if err := p.lease.held(); err != nil {
-			return nil, err
-		}
-		known, err := p.current(ctx, old)
-		if err != nil {
-			return nil, err
-		}
+	return p.changeGeneration(ctx, func(known *snapshot) ([]byte, error) {
 		if !p.opts.Replace {
 			for _, it := range p.items {
 				if err := p.checkConflict(ctx, known, it); err != nil {
@@ -38,26 +28,10 @@ func (p *push) updateGeneration(ctx context.Context, rel Release) error {
 		}
 		text := newGeneration(entries).encode()
 		if digest.FromBytes(text).Encoded() == known.pointer.Generation && p.mine(known.pointer.signer) {
-			return old, nil // another push was faster
+			return nil, nil // another push was faster
 		}
-		return p.makeGeneration(ctx, known.pointer.Sequence+1, text)
+		return text, nil
 	})
-}
-
-// current reads what is the newest generation now; text is that of its pointer, nil if there is none.
-func (p *push) current(ctx context.Context, text []byte) (*snapshot, error) {
-	if text == nil {
-		return emptySnapshot(), nil
-	}
-	held := p.held()
-	at, err := p.pointer(text, held)
-	if err != nil {
-		return nil, err
-	}
-	if at.Generation == held.pointer.Generation { // under a higher number, it may be
-		return &snapshot{generation: held.generation, pointer: at}, nil
-	}
-	return p.load(ctx, at)
 }
 
 // merge returns what there is with the push's items: in place of what there was to say of their
@@ -128,18 +102,6 @@ func (p *push) members(ctx context.Context, rel Release) (map[hint]bool, error) 
 		members[it.hint()] = true
 	}
 	return members, nil
-}
-
-// makeGeneration writes a generation, whose text is b, durably, and returns the pointer to it.
-func (p *push) makeGeneration(ctx context.Context, sequence int64, b []byte) ([]byte, error) {
-	at := pointer{Schema: schema, Sequence: sequence, Generation: digest.FromBytes(b).Encoded(), Size: int64(len(b))}
-	if err := p.put(ctx, smallFile{generationPath(at.Generation), b}); err != nil {
-		return nil, err
-	}
-	if err := p.to.Flush(ctx); err != nil {
-		return nil, err
-	}
-	return at.seal(p.Repo.opts.Key)
 }
 
 // updateRelease points the release's name at its items: they exist. What the release was made of before

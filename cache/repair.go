@@ -63,7 +63,7 @@ func (r *Repo) Repair(ctx context.Context, st *store.Store, opts PushOptions) ([
 	if !ok {
 		return nil, fmt.Errorf("repair rpc-repo %s: it can only be read", r)
 	}
-	p := &push{Repo: r, to: w, store: st, opts: opts, slots: newChunkSlots(2 * r.opts.Jobs), repair: true}
+	p := &push{tenant: tenant{Repo: r, to: w, repair: true}, store: st, opts: opts, slots: newChunkSlots(2 * r.opts.Jobs)}
 	verdicts, err := p.repairAll(ctx)
 	if err != nil {
 		return verdicts, fmt.Errorf("repair rpc-repo %s: %w", r, err)

@@ -130,14 +130,6 @@ func (p *push) uploadLarge(ctx context.Context, f *os.File, b store.Blob, there 
 	return err
 }
 
-// stat returns the size of a file, or, in a repair, that it is not there.
-func (p *push) stat(ctx context.Context, path string) (int64, error) {
-	if p.repair {
-		return 0, fs.ErrNotExist
-	}
-	return p.to.Stat(ctx, path)
-}
-
 // uploaded counts a file, and n bytes that were sent for it.
 func (p *push) uploaded(n int64) {
 	p.files.Add(1)
