@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -255,21 +256,17 @@ func (c *checker) blob(ctx context.Context, b store.Blob) error {
 }
 
 func (c *checker) publication(ctx context.Context, m *store.Manifest, pub store.Publication) error {
-	if pub.Link != "" {
-		_, err := c.backend.Stat(ctx, pub.Path)
-		return err
-	}
-	e, _ := m.Lookup(pub.File)
-	state, err := c.compare(ctx, pub.Path, e.Blob())
+	state, err := c.state(ctx, m, pub)
 	switch {
 	case err != nil:
 		return err
 	case state == Missing:
 		return fmt.Errorf("published path %s: %w", pub.Path, fs.ErrNotExist)
 	case state == Wrong:
+		file := cmp.Or(pub.Link, pub.Path) // a copy of a link's target does not follow when that is replaced
 		replaced, err := c.replaced(ctx, func(m *store.Manifest) (bool, error) {
 			for _, o := range m.Publish {
-				if e, ok := m.Lookup(o.File); ok && o.Path == pub.Path {
+				if e, ok := m.Lookup(o.File); ok && o.Path == file {
 					state, err := c.compare(ctx, pub.Path, e.Blob())
 					return state == Present, err
 				}
@@ -290,8 +287,46 @@ func (c *checker) publication(ctx context.Context, m *store.Manifest, pub store.
 	return c.checkEnvelopes(ctx, pub.Path, text)
 }
 
+// state says whether what is published has the content that a manifest wants there.
+func (r *Repo) state(ctx context.Context, m *store.Manifest, pub store.Publication) (State, error) {
+	if pub.Link != "" {
+		return r.compareLink(ctx, pub.Path, pub.Link)
+	}
+	e, _ := m.Lookup(pub.File)
+	return r.compare(ctx, pub.Path, e.Blob())
+}
+
 // compare says whether the file at path has the content b.
-func (r *Repo) compare(ctx context.Context, path string, b store.Blob) (state State, err error) {
+func (r *Repo) compare(ctx context.Context, path string, b store.Blob) (State, error) {
+	return r.compareWith(ctx, path, func(body io.Reader, size int64) (State, error) {
+		if size >= 0 && size != b.Size {
+			return Wrong, nil
+		}
+		return compareContent(ctx, body, b, path)
+	})
+}
+
+// compareLink says whether the file at path has the content of target. It may be a copy: S3 has no links, and
+// a copied tree may have lost them.
+func (r *Repo) compareLink(ctx context.Context, path, target string) (State, error) {
+	return r.compareWith(ctx, path, func(body io.Reader, size int64) (State, error) {
+		want, wantSize, err := r.backend.Get(ctx, target)
+		if err != nil {
+			return Wrong, err
+		}
+		defer want.Close()
+		if size >= 0 && wantSize >= 0 && size != wantSize {
+			return Wrong, nil
+		}
+		if same, err := sameBytes(body, want); err != nil || !same {
+			return Wrong, err
+		}
+		return Present, nil
+	})
+}
+
+// compareWith opens the file at path for fn to compare. A file that is not there is missing.
+func (r *Repo) compareWith(ctx context.Context, path string, fn func(body io.Reader, size int64) (State, error)) (state State, err error) {
 	err = r.transfer(ctx, func() error {
 		body, size, err := r.backend.Get(ctx, path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -302,11 +337,7 @@ func (r *Repo) compare(ctx context.Context, path string, b store.Blob) (state St
 			return err
 		}
 		defer body.Close()
-		if size >= 0 && size != b.Size {
-			state = Wrong
-			return nil
-		}
-		state, err = compareContent(ctx, body, b, path)
+		state, err = fn(body, size)
 		return err
 	})
 	return state, err

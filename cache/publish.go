@@ -86,14 +86,31 @@ func (p *push) publish(ctx context.Context, it *pushItem, pub store.Publication)
 		if _, err := p.to.Stat(ctx, pub.Link); err != nil {
 			return fmt.Errorf("link %s: %w (what it leads to is published by none of the items before it)", pub.Path, err)
 		}
-		return p.to.Symlink(ctx, pub.Path, pub.Link, p.opts.Replace || p.repair)
+	}
+	if p.repair {
+		if err := p.removeWrong(ctx, it.manifest, pub); err != nil {
+			return err
+		}
+	}
+	replace := p.opts.Replace || p.repair
+	if pub.Link != "" {
+		return p.to.Symlink(ctx, pub.Path, pub.Link, replace)
 	}
 	e, _ := it.manifest.Lookup(pub.File) // a manifest that publishes what it lacks does not decode
-	if err := p.to.Link(ctx, pub.Path, blobPath(e.Blob()), p.opts.Replace || p.repair); err != nil {
+	if err := p.to.Link(ctx, pub.Path, blobPath(e.Blob()), replace); err != nil {
 		return err
 	}
 	if pub.Sign != "" {
 		return p.sign(ctx, pub.Path, e.Blob())
 	}
 	return nil
+}
+
+// removeWrong removes what a repair puts back. S3 would take a copy for whole that has its source's tag.
+func (p *push) removeWrong(ctx context.Context, m *store.Manifest, pub store.Publication) error {
+	state, err := p.state(ctx, m, pub)
+	if err != nil || state != Wrong {
+		return err
+	}
+	return p.to.Remove(ctx, pub.Path)
 }

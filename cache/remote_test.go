@@ -2,7 +2,11 @@ package cache_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/rcbops/rpcbuild/cache"
@@ -103,6 +107,51 @@ func TestRemotePushPull(t *testing.T) {
 				t.Errorf("the store has %d artifacts after the pull, %v, want %d", len(has), err, len(ids))
 			}
 		})
+	}
+}
+
+// What is damaged at a consumer's path is found, and put back: also where that is a copy of a link's
+// target, of which the place still has the tag.
+func TestRemoteRepair(t *testing.T) {
+	for name, begin := range remotes(t) {
+		t.Run(name, func(t *testing.T) {
+			at, st := begin(t), openStore(t)
+			rel := sample(t, st)
+			push(t, openRepo(t, at.write, at.opts), st, rel, cache.PushOptions{})
+			for _, path := range []string{"pools/debian-13-x86_64/x/x.whl", "links/debian-13-x86_64/x.whl"} {
+				damage(t, filepath.Join(at.dir, path))
+				verdicts, err := openRepo(t, at.read, at.opts).Check(t.Context(), rel.Items, true)
+				if err != nil || verdicts[0].State != cache.Wrong || !strings.Contains(verdicts[0].Reason, path) {
+					t.Errorf("%s is damaged: %+v, %v", path, verdicts[0], err)
+				}
+				if _, err := openRepo(t, at.write, at.opts).Repair(t.Context(), st, cache.PushOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				if got := read(t, at.dir, path); got != "wheel x" {
+					t.Errorf("%s is %q after a repair", path, got)
+				}
+				wantAll(t, openRepo(t, at.read, at.opts), rel)
+			}
+		})
+	}
+}
+
+// damage changes a file, and none that it is a link to.
+func damage(t *testing.T, file string) {
+	t.Helper()
+	content := []byte(read(t, file))
+	content[0] ^= 1
+	fi, err := os.Lstat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !fi.Mode().IsRegular() || fi.Sys().(*syscall.Stat_t).Nlink > 1 {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(file, content, 0o644); err != nil { // in place: with its tag, in versitygw's folder
+		t.Fatal(err)
 	}
 }
 

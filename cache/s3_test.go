@@ -20,6 +20,7 @@ import (
 
 	"github.com/rcbops/rpcbuild/cache"
 	"github.com/rcbops/rpcbuild/cache/servertest"
+	"github.com/rcbops/rpcbuild/store"
 )
 
 // An upload that fails, or is given up, leaves no parts behind that somebody pays for.
@@ -220,4 +221,26 @@ func (c *cutting) Write(p []byte) (int, error) {
 	}
 	c.left -= len(p)
 	return c.ResponseWriter.Write(p)
+}
+
+// A copy that stands for a link does not follow when the link's target is replaced: it stays what it was made
+// from, and that is not wrong.
+func TestS3ReplacedTarget(t *testing.T) {
+	s, st := s3(t), openStore(t)
+	r := openRepo(t, s.URL(""), cache.Options{})
+	wheel := func(name, content string) cache.Item {
+		return add(t, st, name, "a", map[string]string{"x.whl": content}, store.Manifest{
+			Publish: []store.Publication{{Path: "pools/x.whl", File: "x.whl"}},
+		})
+	}
+	list := add(t, st, "list/one", "a", map[string]string{"list": "x.whl"}, store.Manifest{
+		Publish: []store.Publication{{Path: "links/x.whl", Link: "pools/x.whl"}},
+	})
+	one := cache.Release{Name: "one", Items: []cache.Item{wheel("wheel/one", "one"), list}}
+	push(t, r, st, one, cache.PushOptions{})
+	push(t, r, st, cache.Release{Name: "two", Items: []cache.Item{wheel("wheel/two", "two")}}, cache.PushOptions{Replace: true})
+	if got := read(t, s.Dir, "links/x.whl"); got != "one" {
+		t.Errorf("the copy is %q, want what it was made from", got)
+	}
+	wantAll(t, openRepo(t, s.URL(""), cache.Options{}), one)
 }
