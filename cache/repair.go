@@ -83,6 +83,7 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 	if err != nil {
 		return nil, err
 	}
+	known := p.held()
 	items, err := p.Items(ctx)
 	if err != nil {
 		return bad, err
@@ -105,7 +106,31 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 		}
 		bad = append(bad, v)
 	}
+	if err := p.dropBundles(ctx, known); err != nil {
+		return bad, err
+	}
 	return bad, p.to.Flush(ctx)
+}
+
+// dropBundles removes bundles of the list as it was that are wrong: to who has that list, one that is not
+// there is a request more, and one that is wrong is an error.
+func (p *push) dropBundles(ctx context.Context, known *snapshot) error {
+	fresh := newRepo(p.backend, p.Repo.opts)
+	fresh.opts.Dir = "" // what is there counts
+	for _, ref := range known.bundles {
+		_, err := fresh.bundle(ctx, ref, false)
+		var wrong *WrongError
+		switch {
+		case errors.As(err, &wrong):
+			err = p.to.Remove(ctx, bundlePath(ref))
+		case errors.Is(err, fs.ErrNotExist):
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropReleases removes releases that cannot be read, or that nobody signed who is trusted: a push makes them
