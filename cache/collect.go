@@ -11,6 +11,9 @@ import (
 type CollectOptions struct {
 	// Keep is how many locks of a release keep their artifacts, the newest first; 0 means 3.
 	Keep int
+	// MaxSize, if not 0, is how many bytes the files under cache/v1 may take that what stays on the list needs: to
+	// reach it, further locks go, the oldest first, but never the newest one of a release.
+	MaxSize int64
 	// Grace is how long files stay after they were taken off the list, for readers who have an older
 	// one, and how old files must be that nobody ever named; 0 means a week.
 	Grace time.Duration
@@ -31,6 +34,10 @@ type CollectStats struct {
 	Files    int   // that were removed
 	Bytes    int64 // of them
 	Releases int
+	Dropped  int // locks that Keep would have kept, and MaxSize did not
+	// Size is what the files take that what stays on the list needs, in bytes, if MaxSize was set; Over is by how
+	// much that is too much.
+	Size, Over int64
 }
 
 const (
@@ -73,8 +80,8 @@ type collection struct {
 	stats CollectStats
 
 	known    *snapshot
-	history  map[string]bool // files of releases before the newest that count
-	named    map[hint]bool   // by releases
+	locks    []keptLock
+	named    map[hint]bool // by the locks
 	graves   graveyard
 	expired  []hint // graves whose grace has ended
 	live     map[string]bool
@@ -92,7 +99,7 @@ func (c *collection) run(ctx context.Context) (err error) {
 		return err
 	}
 	c.keepGeneration(c.known) // of whoever read the pointer a moment ago
-	for _, step := range []func(context.Context) error{c.readReleases, c.bury, c.mark, c.unpublish, c.sweep} {
+	for _, step := range []func(context.Context) error{c.readReleases, c.fit, c.bury, c.mark, c.unpublish, c.sweep} {
 		if err := step(ctx); err != nil {
 			return err
 		}

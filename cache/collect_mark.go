@@ -13,10 +13,15 @@ import (
 	"github.com/rcbops/rpcbuild/store"
 )
 
-// readReleases finds out what releases name: what they are made of, and what they were before the last
-// locks.
+// A keptLock is a lock of a release whose artifacts stay.
+type keptLock struct {
+	Release
+	path   string // of its file
+	newest bool   // of its release's
+}
+
+// readReleases finds out what releases name: what they are made of, and what they were under the locks before.
 func (c *collection) readReleases(ctx context.Context) error {
-	c.named, c.history = make(map[hint]bool), make(map[string]bool)
 	var names []string
 	err := c.to.List(ctx, root+"release", func(f FileInfo) error {
 		names = append(names, path.Base(f.Path))
@@ -31,19 +36,16 @@ func (c *collection) readReleases(ctx context.Context) error {
 			return err
 		}
 		c.stats.Releases++
-		for n := 1; ; n++ {
-			for _, it := range rel.Items {
-				c.named[it.hint()] = true
-			}
-			if rel.previous == "" || n == c.opts.Keep {
-				break
-			}
+		c.locks = append(c.locks, keptLock{rel, releasePath(name), true})
+		for n := 1; n < c.opts.Keep && rel.previous != ""; n++ {
+			file := historyPath(rel.previous)
 			if rel, err = c.before(ctx, rel); err != nil {
 				return err
 			}
 			if rel.Name == "" {
 				break
 			}
+			c.locks = append(c.locks, keptLock{rel, file, false})
 		}
 	}
 	return nil
@@ -66,7 +68,6 @@ func (c *collection) before(ctx context.Context, rel Release) (Release, error) {
 	if err != nil {
 		return Release{}, c.wrong(name, err)
 	}
-	c.history[name] = true
 	return before, nil
 }
 
@@ -83,8 +84,8 @@ func (c *collection) keepGeneration(s *snapshot) {
 // mark finds the files that what is on the list needs, or what was until lately.
 func (c *collection) mark(ctx context.Context) error {
 	c.keepGeneration(c.known)
-	for name := range c.history {
-		c.live[name] = true
+	for _, l := range c.locks {
+		c.live[l.path] = true
 	}
 	hints := make(map[hint]bool, len(c.known.rows)+len(c.graves))
 	for _, r := range c.known.rows {
@@ -128,15 +129,21 @@ func (c *collection) needs(ctx context.Context, h hint) (*store.Manifest, conten
 	return m, list, err
 }
 
-func (c *collection) markItem(h hint, m *store.Manifest, list content) {
-	for _, name := range []string{statementPath(h), derivationPath(h.drv), manifestPath(h.artifact), contentPath(h.artifact)} {
-		c.live[name] = true
-	}
+// filesOf returns the files under cache/v1 that an artifact is made of.
+func filesOf(h hint, m *store.Manifest, list content) []string {
+	files := []string{statementPath(h), derivationPath(h.drv), manifestPath(h.artifact), contentPath(h.artifact)}
 	for _, chunk := range list {
-		c.live[chunkPath(chunk.Digest)] = true
+		files = append(files, chunkPath(chunk.Digest))
 	}
 	for _, b := range published(m) {
-		c.live[blobPath(b)], c.live[cutsPath(b)] = true, true
+		files = append(files, blobPath(b), cutsPath(b))
+	}
+	return files
+}
+
+func (c *collection) markItem(h hint, m *store.Manifest, list content) {
+	for _, name := range filesOf(h, m, list) {
+		c.live[name] = true
 	}
 	for _, pub := range m.Publish {
 		c.occupied[pub.Path] = true

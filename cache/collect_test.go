@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,5 +166,45 @@ func TestRepair(t *testing.T) {
 			wantAll(t, openRepo(t, dir, cache.Options{}), rel)
 			wantAll(t, r, rel) // whoever knew it before goes on
 		})
+	}
+}
+
+// Where the locks that gc would keep take too much room, the oldest go first, over all releases, and never the
+// newest one of a release.
+func TestCollectMaxSize(t *testing.T) {
+	dir, st := t.TempDir(), openStore(t)
+	r := openRepo(t, dir, cache.Options{})
+	const mb = 1 << 20
+	var locks []cache.Release // in order of time
+	for i, name := range []string{"r1", "r2", "r1", "r2", "r1"} {
+		rel := images(t, st, fmt.Sprintf("%s.%d", name, i), noise(byte(i), mb))
+		rel.Name = name
+		push(t, r, st, rel, cache.PushOptions{})
+		locks = append(locks, rel)
+		time.Sleep(20 * time.Millisecond) // files tell the order
+	}
+	collect := func(size int64, after time.Duration) cache.CollectStats {
+		t.Helper()
+		got, err := r.Collect(t.Context(), cache.CollectOptions{Keep: 3, MaxSize: size, Now: time.Now().Add(after)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := collect(6*mb, 0); got.Live != 5 || got.Dropped != 0 || got.Over != 0 || got.Size < 5*mb || got.Size > 6*mb {
+		t.Errorf("room for all: %+v, want 5 alive", got)
+	}
+	if got := collect(4*mb, 0); got.Live != 3 || got.Dropped != 2 || got.Over != 0 || got.Size < 3*mb || got.Size > 4*mb {
+		t.Errorf("room for 3: %+v, want 3 alive, without the 2 oldest locks", got)
+	}
+	wantAll(t, r, locks[2])
+	if got := collect(mb, 2*week); got.Live != 2 || got.Over < mb || got.Over > 2*mb {
+		t.Errorf("room for 1: %+v, want the newest ones of both releases alive, and told that they are too much", got)
+	}
+	wantAll(t, r, locks[3])
+	wantAll(t, r, locks[4])
+	verdicts, err := r.Check(t.Context(), locks[2].Items, false)
+	if err != nil || verdicts[0].State != cache.Missing {
+		t.Errorf("what is too old: %v, %v, want it missing", verdicts, err)
 	}
 }

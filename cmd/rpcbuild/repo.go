@@ -24,10 +24,11 @@ func newRepo(a *app) *cobra.Command {
 }
 
 type repoGCOptions struct {
-	keep   int
-	grace  time.Duration
-	dryRun bool
-	json   bool
+	keep    int
+	maxSize byteSize
+	grace   time.Duration
+	dryRun  bool
+	json    bool
 }
 
 func newRepoGC(a *app) *cobra.Command {
@@ -38,12 +39,16 @@ func newRepoGC(a *app) *cobra.Command {
 		Long: `gc takes off the list what none of the last --keep locks of a release names. Its files stay for --grace, for
 readers who have an older list; then a later gc removes them. A push of it meanwhile puts it back.
 
+With --max-size, further locks lose their artifacts, the oldest first, until what stays on the list fits. The newest
+one of each release stays: gc exits with 1 if that is too much.
+
 Pushes and gc wait for each other; readers wait for nobody.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), a) },
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&o.keep, "keep", 3, "`number` of locks of a release that keep their artifacts, the newest first")
+	flags.Var(&o.maxSize, "max-size", "`bytes` that the files may take which what stays needs, such as 200GiB")
 	flags.DurationVar(&o.grace, "grace", 7*24*time.Hour, "`time` that files stay after they were taken off the list")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "say what would go, and change nothing")
 	jsonFlag(flags, &o.json)
@@ -60,6 +65,9 @@ type jsonRepoCollected struct {
 	Files    int    `json:"files"`
 	Bytes    int64  `json:"bytes"`
 	Releases int    `json:"releases"`
+	Dropped  int    `json:"dropped"`        // locks, for --max-size
+	Size     int64  `json:"size,omitempty"` // of what stays, with --max-size
+	Over     int64  `json:"over"`           // what --max-size is missed by
 }
 
 func (o *repoGCOptions) run(ctx context.Context, a *app) error {
@@ -74,21 +82,37 @@ func (o *repoGCOptions) run(ctx context.Context, a *app) error {
 	if err := s.wantRepo(); err != nil {
 		return err
 	}
-	stats, err := s.repos[0].Collect(ctx, cache.CollectOptions{Keep: o.keep, Grace: o.grace, DryRun: o.dryRun, Waiting: s.tellWaiting})
+	stats, err := s.repos[0].Collect(ctx, cache.CollectOptions{Keep: o.keep, MaxSize: int64(o.maxSize), Grace: o.grace, DryRun: o.dryRun, Waiting: s.tellWaiting})
 	if err != nil {
 		return err
 	}
+	if err := o.print(a, stats); err != nil {
+		return err
+	}
+	if stats.Over > 0 {
+		return fmt.Errorf("repo gc: %s more than --max-size stay, which the newest locks of %s need (give it more room)", formatBytes(stats.Over), count(stats.Releases, "release"))
+	}
+	return nil
+}
+
+func (o *repoGCOptions) print(a *app, stats cache.CollectStats) error {
 	if o.json {
 		j := newJSONLines(a.out)
-		j.write(jsonRepoCollected{"summary", stats.Live, stats.Buried, stats.Waiting, stats.Removed, stats.Files, stats.Bytes, stats.Releases})
+		j.write(jsonRepoCollected{
+			"summary", stats.Live, stats.Buried, stats.Waiting, stats.Removed, stats.Files, stats.Bytes, stats.Releases,
+			stats.Dropped, stats.Size, stats.Over,
+		})
 		return j.err
 	}
-	would := ""
+	would, size := "", ""
+	if o.maxSize > 0 {
+		size = fmt.Sprintf(", in %s without %s", formatBytes(stats.Size), count(stats.Dropped, "older lock"))
+	}
 	if o.dryRun {
 		would = " (dry run: nothing was changed)"
 	}
-	_, err = fmt.Fprintf(a.out, "%s of %s stay; %d taken off the list now, %d before; %d removed: %s, %s%s\n",
-		count(stats.Live, "artifact"), count(stats.Releases, "release"), stats.Buried, stats.Waiting, stats.Removed,
+	_, err := fmt.Fprintf(a.out, "%s of %s stay%s; %d taken off the list now, %d before; %d removed: %s, %s%s\n",
+		count(stats.Live, "artifact"), count(stats.Releases, "release"), size, stats.Buried, stats.Waiting, stats.Removed,
 		count(stats.Files, "file"), formatBytes(stats.Bytes), would)
 	return err
 }
