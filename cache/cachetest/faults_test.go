@@ -40,6 +40,7 @@ var movers = map[string]func(dir string) error{
 			return err
 		})
 	},
+	"gc": func(dir string) error { return collect(dir, afterGrace) },
 	"pull": func(dir string) error {
 		return with(dir, func(st *store.Store, r *cache.Repo, rel cache.Release) error {
 			_, err := r.Pull(context.Background(), st, rel, nil)
