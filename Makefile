@@ -40,10 +40,10 @@ lint: ## what .ci/run asks before it tests
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/rpcbuild
 
 .PHONY: soak
-soak: deps-test ## kill rpcbuild SOAK times at random moments, and let every call of a commit, push and pull fail
+soak: deps-test ## kill rpcbuild SOAK times at random moments, and let every call of a commit, push, pull and gc fail
 	SOAK=$(or $(SOAK),1000) go test -count=1 -timeout 0 -v -run '^TestKill$$' ./cmd/rpcbuild
 	go test -count=20 -timeout 0 -run '^(TestManyProcesses|TestTakeOver)$$' ./cmd/rpcbuild
-	SOAK=$(or $(SOAK),1000) go test -count=1 -timeout 0 ./store/storetest ./cache/cachetest
+	SOAK=$(or $(SOAK),1000) go test -count=1 -timeout 0 -p 1 -v ./store/storetest ./cache/cachetest | grep -Ev '^ *(=== |--- PASS)'
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

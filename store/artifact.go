@@ -247,7 +247,9 @@ func (s *Store) Tree(id ArtifactID, unpack func(m *Manifest, dir string) error) 
 
 // used is the file whose time of change says when a tree was last used. That of the tree itself
 // belongs to what it holds.
-func used(tree string) string { return tree + ".used" }
+func used(tree string) string { return tree + usedSuffix }
+
+const usedSuffix = ".used"
 
 // relyOnTree is rely for a tree.
 func (s *Store) relyOnTree(name string) bool {

@@ -108,11 +108,17 @@ func (s *Store) derivationRoom(drv DrvID) int64 {
 
 func (s *Store) findTrees(ctx context.Context, g *garbage) error {
 	err := eachName(ctx, s.path(treeDir), func(name string) error {
+		name, isTime := strings.CutSuffix(name, usedSuffix)
 		a, err := ParseArtifactID(name)
 		if err != nil {
-			return nil // a time of use
+			return nil
 		}
 		t := unpacked{path: s.path(treeDir, name)}
+		if isTime { // a crash may have left it without its tree
+			if _, err := os.Lstat(t.path); !gone(err) {
+				return nil
+			}
+		}
 		if t.changed, err = changed(used(t.path)); err == nil && t.changed >= g.cutoff {
 			return nil
 		}

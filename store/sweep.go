@@ -245,19 +245,19 @@ func (w *sweeper) removeOld(f file) error {
 	return w.discard(f.what, f.path)
 }
 
-// fresh reports whether a file was touched since the cutoff.
+// fresh reports whether a file was touched since the cutoff. So counts what nobody can tell of.
 func (w *sweeper) fresh(name string) bool {
 	t, err := changed(name)
-	return err == nil && t >= w.cutoff
+	return !gone(err) && (err != nil || t >= w.cutoff)
 }
 
 func (w *sweeper) freshDerivation(drv DrvID) bool {
 	fresh := w.fresh(w.fanout(derivationDir, drv.String()))
-	eachStatement(w.path(realisationDir, drv.String()), func(_ ArtifactID, path string) error {
+	err := eachStatement(w.path(realisationDir, drv.String()), func(_ ArtifactID, path string) error {
 		fresh = fresh || w.fresh(path)
 		return nil
 	})
-	return fresh
+	return fresh || err != nil
 }
 
 func (w *sweeper) manifestPath(a ArtifactID) string { return w.fanout(artifactDir, a.String()) }

@@ -40,6 +40,7 @@ var movers = map[string]func(dir string) error{
 			return err
 		})
 	},
+	"gc": func(dir string) error { return collect(dir, afterGrace) },
 	"pull": func(dir string) error {
 		return with(dir, func(st *store.Store, r *cache.Repo, rel cache.Release) error {
 			_, err := r.Pull(context.Background(), st, rel, nil)
@@ -124,7 +125,7 @@ func fill(t *testing.T, dir string) *sample {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	rootfs := make([]byte, 3<<20) // some chunks
+	rootfs := make([]byte, 1<<20) // some chunks
 	rand.NewChaCha8([32]byte{}).Read(rootfs)
 	s := &sample{Release: cache.Release{Name: "r1", Lock: []byte("lock: 1\n")}}
 	s.add(t, st, "wheel/x", map[string][]byte{"x.whl": []byte("wheel x")}, &store.Manifest{Publish: []store.Publication{

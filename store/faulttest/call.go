@@ -23,6 +23,9 @@ type operand struct{ fd, path int }
 // self is the path of an operand whose descriptor is the file.
 const self = -1
 
+// creat is an openat that may make a file, and so may find the disk full.
+const creat = "creat"
+
 // kinds are the calls that the program is stopped at.
 var kinds = []kind{
 	{"openat", unix.SYS_OPENAT, []operand{{0, 1}}},
@@ -60,6 +63,9 @@ func callOf(n *notification) Call {
 			continue
 		}
 		c := Call{Name: k.name}
+		if k.nr == unix.SYS_OPENAT && n.args[2]&unix.O_CREAT != 0 {
+			c.Name = creat
+		}
 		for _, o := range k.files {
 			if p := pathOf(n, o); p != "" {
 				c.Paths = append(c.Paths, p)

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,16 +62,20 @@ func (p Program) TestFaults(t *testing.T, most int) {
 	most, seed := Sample(most)
 	faults := counts.Faults(most, rand.New(rand.NewPCG(seed, 0)))
 	t.Logf("%d faults of the calls %v, TEST_SEED=%d", len(faults), counts, seed)
-	reached := make(map[string]int)
+	var mu sync.Mutex
+	reached := make(Counts)
 	for _, f := range faults {
 		t.Run(f.String(), func(t *testing.T) {
+			t.Parallel()
 			dir := p.Setup(t)
 			var hit *Call
 			said, err := p.run(t, dir, f.Decide(func(c Call) { hit = &c }))
 			if hit == nil {
 				return // it made fewer calls than the first time
 			}
+			mu.Lock()
 			reached[f.Call]++
+			mu.Unlock()
 			wantClear(t, f, *hit, said, err)
 			p.After(t, dir)
 			if t.Failed() {
@@ -77,11 +83,15 @@ func (p Program) TestFaults(t *testing.T, most int) {
 			}
 		})
 	}
-	for _, f := range faults {
-		if reached[f.Call] == 0 {
-			t.Errorf("no %s of %d failed", f.Call, counts[f.Call])
+	start := time.Now()
+	t.Cleanup(func() { // when all have ended
+		t.Logf("met %d of %d faults in %v: %v", reached.sum(), len(faults), time.Since(start).Round(time.Second), reached)
+		for _, f := range faults {
+			if reached[f.Call] == 0 {
+				t.Errorf("no %s of %d failed", f.Call, counts[f.Call])
+			}
 		}
-	}
+	})
 }
 
 // where is what an error is to name: a path, a digest, or the name of an artifact.
@@ -109,14 +119,18 @@ func wantClear(t *testing.T, f Fault, c Call, said string, err error) {
 
 // TestKilled kills the program at each call, or at about most of them.
 func (p Program) TestKilled(t *testing.T, most int) {
-	total := 0
-	for _, n := range p.count(t) {
-		total += n
-	}
+	total := p.count(t).sum()
 	most, seed := Sample(most)
 	t.Logf("%d calls, TEST_SEED=%d", total, seed)
-	for _, n := range Choose(total, most, rand.New(rand.NewPCG(seed, 0))) {
+	numbers := Choose(total, most, rand.New(rand.NewPCG(seed, 0)))
+	var kills atomic.Int64
+	start := time.Now()
+	t.Cleanup(func() {
+		t.Logf("killed it at %d of %d calls in %v", kills.Load(), len(numbers), time.Since(start).Round(time.Second))
+	})
+	for _, n := range numbers {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
 			dir, calls := p.Setup(t), 0
 			var hit Call
 			said, err := p.run(t, dir, func(c Call) Verdict {
@@ -129,6 +143,7 @@ func (p Program) TestKilled(t *testing.T, most int) {
 			if err == nil {
 				return // it made fewer calls than the first time
 			}
+			kills.Add(1)
 			if !strings.Contains(err.Error(), unix.SIGKILL.String()) {
 				t.Errorf("killed at %v: %v\n%s", hit, err, said)
 			}

@@ -2,6 +2,7 @@ package faulttest
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -30,6 +31,13 @@ func (c Counts) Count(call Call) Verdict {
 	return Verdict{}
 }
 
+func (c Counts) sum() (n int) {
+	for _, of := range c {
+		n += of
+	}
+	return n
+}
+
 // Decide returns a decision that lets the call of the fault fail, and tells of it.
 func (f Fault) Decide(hit func(Call)) func(Call) Verdict {
 	counts := make(Counts)
@@ -51,7 +59,7 @@ var (
 )
 
 var errnos = map[string][]syscall.Errno{
-	"openat": changes, "renameat": changes, "renameat2": changes, "linkat": changes, "symlinkat": changes,
+	"openat": {unix.EIO, unix.EACCES}, creat: changes, "renameat": changes, "renameat2": changes, "linkat": changes, "symlinkat": changes,
 	"mkdirat": changes, "unlinkat": {unix.EIO, unix.EACCES}, "fchmod": {unix.EIO, unix.EACCES},
 	"fchmodat": {unix.EIO, unix.EACCES}, "utimensat": {unix.EIO, unix.EACCES},
 	"write": contents, "pwrite64": contents, "copy_file_range": contents, "sendfile": contents, "ftruncate": contents,
@@ -65,10 +73,10 @@ var errnos = map[string][]syscall.Errno{
 // and the last among them; most 0 chooses all.
 func (c Counts) Faults(most int, random *rand.Rand) []Fault {
 	var all []Fault
-	for _, k := range kinds {
-		for _, e := range errnos[k.name] {
-			for _, n := range Choose(c[k.name], most, random) {
-				all = append(all, Fault{k.name, n, e})
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		for _, e := range errnos[name] {
+			for _, n := range Choose(c[name], most, random) {
+				all = append(all, Fault{name, n, e})
 			}
 		}
 	}

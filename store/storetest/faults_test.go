@@ -102,28 +102,33 @@ func commitTree(ctx context.Context, s *store.Store, drv store.DrvID, files int)
 	return nil
 }
 
-var committing = faulttest.Program{
-	Setup: faulttest.Dir,
-	Command: func(ctx context.Context, dir string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, os.Args[0], dir)
-		cmd.Env = append(os.Environ(), "STORETEST_COMMIT=1")
-		return cmd
-	},
-	After: func(t *testing.T, dir string) {
-		if err := storetest.Audit(dir); err != nil {
-			t.Errorf("the store: %v", err)
-		}
-		if err := commit(dir); err != nil {
-			t.Errorf("again: %v", err)
-		}
-		if err := storetest.Audit(dir); err != nil {
-			t.Errorf("the store after it was done again: %v", err)
-		}
-		if left, _ := storetest.Left(dir); len(left) > 0 {
-			t.Errorf("temporary files are left: %v", left)
-		}
-	},
+// program is one that works on a store in a process of its own.
+func program(name string, setup func(t *testing.T) string, after func(t *testing.T, dir string)) faulttest.Program {
+	return faulttest.Program{
+		Setup: setup,
+		Command: func(ctx context.Context, dir string) *exec.Cmd {
+			cmd := exec.CommandContext(ctx, os.Args[0], dir)
+			cmd.Env = append(os.Environ(), "STORETEST_PROGRAM="+name)
+			return cmd
+		},
+		After: after,
+	}
 }
+
+var committing = program("commit", faulttest.Dir, func(t *testing.T, dir string) {
+	if err := storetest.Audit(dir); err != nil {
+		t.Errorf("the store: %v", err)
+	}
+	if err := commit(dir); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if err := storetest.Audit(dir); err != nil {
+		t.Errorf("the store after it was done again: %v", err)
+	}
+	if left, _ := storetest.Left(dir); len(left) > 0 {
+		t.Errorf("temporary files are left: %v", left)
+	}
+})
 
 func TestFaults(t *testing.T) { committing.TestFaults(t, 4) }
 

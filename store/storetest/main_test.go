@@ -8,11 +8,14 @@ import (
 	"github.com/rcbops/rpcbuild/store/faulttest"
 )
 
-// TestMain lets this binary be the program that commits to a store.
+// programs work on the store in a folder.
+var programs = map[string]func(dir string) error{"commit": commit, "gc": collect}
+
+// TestMain lets this binary be one of the programs.
 func TestMain(m *testing.M) {
 	faulttest.Main()
-	if os.Getenv("STORETEST_COMMIT") != "" {
-		if err := commit(os.Args[1]); err != nil {
+	if run := programs[os.Getenv("STORETEST_PROGRAM")]; run != nil {
+		if err := run(os.Args[1]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
