@@ -112,17 +112,21 @@ func (s *blobStream) Read(p []byte) (int, error) {
 				return 0, err
 			}
 		}
-		n, err := s.file.Read(p)
-		s.hash.Write(p[:n])
+		size := s.blobs[0].Size
+		room := p[:min(int64(len(p)), size-s.n+1)] // one byte more: a read that comes back short has seen the file's end
+		n, err := s.file.Read(room)
+		s.hash.Write(room[:n])
 		s.n += int64(n)
-		if n > 0 && s.n <= s.blobs[0].Size {
-			return n, nil
-		}
 		if err != nil && err != io.EOF {
 			return 0, fmt.Errorf("read %s: %w", s.store.BlobPath(s.blobs[0]), err)
 		}
-		if err := s.next(); err != nil {
-			return 0, err
+		if n == 0 || s.n > size || s.n == size && n < len(room) {
+			if err := s.next(); err != nil {
+				return 0, err
+			}
+		}
+		if n > 0 {
+			return n, nil
 		}
 	}
 	return 0, io.EOF

@@ -7,8 +7,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// The index is one bbolt file with two buckets. It is opened for one transaction at a time,
-// because bbolt locks the file while it is open, and it names only what is durable already.
+// The index is one bbolt file with two buckets. It is locked for one transaction at a time, so that all
+// processes come to their turn, and it names only what is durable already.
 var (
 	artifactBucket    = []byte("artifact")    // artifact id -> size in bytes, 8 bytes big-endian
 	realisationBucket = []byte("realisation") // derivation id -> artifact ids, 32 bytes each, the first realised first
@@ -81,16 +81,21 @@ func (ix index) putRealisation(drv DrvID, artifact ArtifactID) error {
 
 // view reads the index.
 func (s *Store) view(fn func(index) error) error {
-	s.indexFile.RLock()
-	defer s.indexFile.RUnlock()
-	return s.withIndex(&bbolt.Options{ReadOnly: true}, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
+	s.indexFile.Lock()
+	defer s.indexFile.Unlock()
+	h := &s.reader
+	return h.use(func() error {
+		if err := h.openToRead(); err != nil {
+			return err
+		}
+		defer h.unlock()
+		return h.wrap(h.db.View(func(tx *bbolt.Tx) error {
 			ix, err := openIndex(tx)
 			if err != nil {
 				return err
 			}
 			return fn(ix)
-		})
+		}))
 	})
 }
 
@@ -142,8 +147,12 @@ func (s *Store) commitAll() {
 func (s *Store) transact(batch []*commit) error {
 	s.indexFile.Lock()
 	defer s.indexFile.Unlock()
-	return s.withIndex(&bbolt.Options{}, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
+	h := &indexHandle{name: s.path(indexName)}
+	return h.use(func() error {
+		if err := h.open(&bbolt.Options{}); err != nil {
+			return err
+		}
+		err := h.db.Update(func(tx *bbolt.Tx) error {
 			ix, err := openIndex(tx)
 			if err != nil {
 				return err
@@ -153,5 +162,6 @@ func (s *Store) transact(batch []*commit) error {
 			}
 			return nil
 		})
+		return h.wrap(errors.Join(err, h.close()))
 	})
 }

@@ -54,49 +54,96 @@ func (s *Store) createIndex() error {
 	return syncDir(s.dir)
 }
 
-// withIndex opens the index for as long as fn takes. Where bbolt panics, or reads beyond the end of
-// the file, the index is damaged.
-func (s *Store) withIndex(options *bbolt.Options, fn func(*bbolt.DB) error) (err error) {
-	name := s.path(indexName)
-	var file *os.File
+// An indexHandle opens the index for one transaction at a time. It is closed where db is nil.
+type indexHandle struct {
+	name string
+	db   *bbolt.DB
+	file *os.File
+	size int64 // of the file when it was mapped
+}
+
+// open opens the index, and locks it until it is closed or unlocked.
+func (h *indexHandle) open(options *bbolt.Options) (err error) {
 	options.Timeout = indexWait
-	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		if file, err = os.OpenFile(name, flag&^os.O_CREATE, mode); err != nil { // see createIndex
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		file, err := os.OpenFile(name, flag&^os.O_CREATE, mode) // see createIndex
+		if err != nil {
 			return nil, err
 		}
-		if fi, err := file.Stat(); err == nil && fi.Size() == 0 { // bbolt would take it for a new one
-			file.Close()
-			return nil, errors.New("it is empty")
+		fi, err := file.Stat()
+		if err == nil && fi.Size() == 0 { // bbolt would take it for a new one
+			err = errors.New("it is empty")
 		}
+		if err != nil {
+			file.Close()
+			return nil, err
+		}
+		h.file, h.size = file, fi.Size()
 		return file, nil
 	}
+	for {
+		if h.db, err = bbolt.Open(h.name, 0o644, options); err != nil {
+			return openError(h.name, err)
+		}
+		if isAt(h.file, h.name) {
+			return nil
+		}
+		h.db.Close() // reindex replaced it while we waited for it
+	}
+}
+
+// openToRead is open for reading. What is open and unlocked is used again, unless the file is another
+// one by now or has grown: most of what a look-up costs is to map pages anew.
+func (h *indexHandle) openToRead() error {
+	if h.db != nil {
+		locked := unix.Flock(int(h.file.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
+		fi, err := h.file.Stat()
+		if locked && err == nil && fi.Size() == h.size && isAt(h.file, h.name) {
+			return nil
+		}
+		if err := h.close(); err != nil {
+			return err
+		}
+	}
+	return h.open(&bbolt.Options{ReadOnly: true})
+}
+
+func (h *indexHandle) unlock() error { return flock(h.file, unix.LOCK_UN) }
+
+func (h *indexHandle) close() error {
+	if h.db == nil {
+		return nil
+	}
+	err := h.db.Close()
+	h.db = nil
+	return err
+}
+
+// use calls fn, which opens the index and has its transaction. Where bbolt panics, or reads beyond the
+// end of the file, the index is damaged.
+func (h *indexHandle) use(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			// bbolt's own Close may wait for a mutex that the panic left, and its map keeps the file open.
-			flock(file, unix.LOCK_UN)
-			file.Close()
-			err = &IndexError{name, fmt.Errorf("%v", p)}
+			h.unlock()
+			h.file.Close()
+			h.db = nil
+			err = &IndexError{h.name, fmt.Errorf("%v", p)}
 		}
 	}()
-	for {
-		db, err := bbolt.Open(name, 0o644, options)
-		if err != nil {
-			return openError(name, err)
-		}
-		if !isAt(file, name) { // reindex replaced it while we waited for it
-			db.Close()
-			continue
-		}
-		err = errors.Join(fn(db), db.Close())
-		if errors.Is(err, errNoBucket) {
-			return &IndexError{name, errNoBucket}
-		}
-		if err != nil {
-			return fmt.Errorf("use index %s: %w", name, err)
-		}
-		return nil
+	return fn()
+}
+
+// wrap says of an error of a transaction whose it is.
+func (h *indexHandle) wrap(err error) error {
+	if errors.Is(err, errNoBucket) {
+		return &IndexError{h.name, errNoBucket}
 	}
+	if err != nil {
+		return fmt.Errorf("use index %s: %w", h.name, err)
+	}
+	return nil
 }
 
 // openError tells a damaged file from one that cannot be opened.

@@ -1,9 +1,12 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func sample() *Manifest {
@@ -91,6 +94,9 @@ func TestManifestRefuses(t *testing.T) {
 		"negative size":        {&Manifest{Entries: []Entry{{Path: "a", Type: File, Digest: content.Digest, Size: -1}}}, "size"},
 		"no digest":            {&Manifest{Entries: []Entry{{Path: "a", Type: File}}}, "not a SHA-256"},
 		"digest with a path":   {&Manifest{Entries: []Entry{{Path: "a", Type: File, Digest: "sha256:../../x"}}}, "not a SHA-256"},
+		"digest in capitals":   {&Manifest{Entries: []Entry{{Path: "a", Type: File, Digest: "sha256:" + digest.Digest(strings.ToUpper(content.Digest.Encoded()))}}}, "not a SHA-256"},
+		"digest cut short":     {&Manifest{Entries: []Entry{{Path: "a", Type: File, Digest: content.Digest[:70]}}}, "not a SHA-256"},
+		"another digest":       {&Manifest{Entries: []Entry{{Path: "a", Type: File, Digest: digest.SHA512.FromString("content")}}}, "not a SHA-256"},
 		"unknown type":         {&Manifest{Entries: []Entry{{Path: "a", Type: "fifo"}}}, "unknown type"},
 		"publish up":           {publish(Publication{Path: "../x", File: "f"}), "clean relative path"},
 		"publish nothing":      {publish(Publication{Path: "x"}), "either a file or a link"},
@@ -143,6 +149,24 @@ func TestDecodeManifestRefusesOtherForms(t *testing.T) {
 	} {
 		if _, err := DecodeManifest([]byte(bad)); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func BenchmarkDecodeManifest(b *testing.B) {
+	m := &Manifest{}
+	for i := range 10_000 {
+		content := HashBlob(fmt.Append(nil, i))
+		m.Entries = append(m.Entries, Entry{Path: fmt.Sprintf("usr/share/doc/%d/copyright", i), Type: File, Digest: content.Digest, Size: content.Size})
+	}
+	text, err := m.Encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := DecodeManifest(text); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

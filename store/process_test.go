@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestLockOfAKilledProcessIsTakenOver(t *testing.T) {
@@ -146,6 +148,52 @@ func TestIndexThatAnotherProcessHoldsIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestIndexIsReadAsOthersLeaveIt: who has read the index finds in it what another one adds, also in a
+// file that grows meanwhile, and in the one that replaces it.
+func TestIndexIsReadAsOthersLeaveIt(t *testing.T) {
+	s := open(t)
+	other := opened(t, s.Dir())
+	defer other.Close()
+	var adds []DrvID
+	add := func(n int) {
+		t.Helper()
+		var g errgroup.Group
+		for range n {
+			r := realisation(fmt.Sprint(len(adds)), "artifact")
+			adds = append(adds, r.Drv)
+			g.Go(func() error { return other.AddRealisation(r, nil) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finds := func() {
+		t.Helper()
+		if found, err := s.Lookup(adds); err != nil || len(found) != len(adds) {
+			t.Fatalf("found %d of %d, %v", len(found), len(adds), err)
+		}
+	}
+	size := func() int64 {
+		fi, err := os.Stat(s.path(indexName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fi.Size()
+	}
+	finds()
+	add(1)
+	finds()
+	for before := size(); size() == before; {
+		add(200)
+	}
+	finds()
+	if _, err := other.Reindex(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	add(1)
+	finds()
+}
+
 // putMany puts what every process of a test puts.
 func putMany(s *Store) error {
 	var wg sync.WaitGroup
@@ -243,7 +291,7 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// BenchmarkLookup is S1's share of the store: 200 derivations, all there, the index opened anew.
+// BenchmarkLookup is S1's share of the store: 200 derivations, all there.
 func BenchmarkLookup(b *testing.B) {
 	s := open(b)
 	drvs := make([]DrvID, 200)

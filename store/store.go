@@ -31,8 +31,9 @@ type Store struct {
 
 	// indexFile keeps our own goroutines in line for the index, because whoever waits for a file
 	// lock asks again only every 50 ms.
-	indexFile sync.RWMutex
-	commits   struct { // index rows that wait for the transaction under way to end
+	indexFile sync.Mutex
+	reader    indexHandle // for who only reads it
+	commits   struct {    // index rows that wait for the transaction under way to end
 		sync.Mutex
 		pending []*commit
 		busy    bool
@@ -67,6 +68,7 @@ func Open(dir string) (*Store, error) {
 		}
 	}
 	s := &Store{dir: dir}
+	s.reader.name = s.path(indexName)
 	s.sweep()
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
@@ -82,7 +84,7 @@ func (s *Store) Dir() string { return s.dir }
 
 // Close removes this process's temporary files. What was added stays.
 func (s *Store) Close() error {
-	return errors.Join(os.RemoveAll(s.session.Name()), s.touches.close(), s.session.Close())
+	return errors.Join(os.RemoveAll(s.session.Name()), s.reader.close(), s.touches.close(), s.session.Close())
 }
 
 // TempDir makes an empty folder in the store's file system, so that files can be moved from it

@@ -229,6 +229,9 @@ func TestDamagedIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s, builds := fillStore(t, dir)
+			reader := opened(t, dir)
+			defer reader.Close()
+			holds(t, reader, builds[0], true) // it has the index open
 			whole, err := os.ReadFile(s.path(indexName))
 			if err != nil {
 				t.Fatal(err)
@@ -237,8 +240,10 @@ func TestDamagedIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 			var damaged *IndexError
-			if _, err := s.Has(builds[0].artifact); !errors.As(err, &damaged) {
-				t.Errorf("Has: %v", err)
+			for _, s := range []*Store{s, reader} {
+				if _, err := s.Has(builds[0].artifact); !errors.As(err, &damaged) {
+					t.Errorf("Has: %v", err)
+				}
 			}
 			if _, err := s.PutManifest(SingleFile("f", builds[0].blobs[0])); !errors.As(err, &damaged) {
 				t.Errorf("PutManifest: %v", err)
@@ -253,6 +258,7 @@ func TestDamagedIndex(t *testing.T) {
 			s = later(t, s)
 			for _, b := range builds {
 				holds(t, s, b, true)
+				holds(t, reader, b, true)
 			}
 		})
 	}
