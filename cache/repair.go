@@ -56,8 +56,8 @@ func (r *Repo) eachRelease(ctx context.Context, fn func(Release)) error {
 }
 
 // Repair reads every byte of what is on the list, and puts back from st what is missing or wrong. It returns
-// the verdicts of what was not as it should be: what is present in them, is now. A list that cannot be
-// read is made anew of the statements that are there.
+// a verdict of each item; what is present for a reason was put back. A list that cannot be read is made anew
+// of the statements that are there.
 func (r *Repo) Repair(ctx context.Context, st *store.Store, opts PushOptions) ([]Verdict, error) {
 	w, ok := r.backend.(Writer)
 	if !ok {
@@ -95,7 +95,8 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 	if err := p.knowLines(ctx, items); err != nil {
 		return bad, err
 	}
-	for _, v := range checked {
+	for i := range checked {
+		v := &checked[i]
 		if v.State == Present {
 			continue
 		}
@@ -104,12 +105,12 @@ func (p *push) repairAll(ctx context.Context) (_ []Verdict, err error) {
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return bad, err
 		}
-		bad = append(bad, v)
 	}
+	all := append(bad, checked...)
 	if err := p.dropBundles(ctx, known); err != nil {
-		return bad, err
+		return all, err
 	}
-	return bad, p.to.Flush(ctx)
+	return all, p.to.Flush(ctx)
 }
 
 // dropBundles removes bundles of the list as it was that are wrong: to who has that list, one that is not
