@@ -142,7 +142,7 @@ func (r *Repo) chunk(ctx context.Context, want store.Blob) (raw []byte, came int
 			return r.wrong(path, err)
 		}
 		if got := store.HashBlob(raw); got != want {
-			return r.wrong(path, &store.DigestError{What: r.String() + "/" + path, Want: want, Got: got})
+			return r.wrong(path, &store.DigestError{What: "content", Want: want, Got: got})
 		}
 		return nil
 	})

@@ -142,7 +142,7 @@ func (r *Repo) blame(path string, err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &digest):
-		digest.What = r.String() + "/" + path
+		digest.What = "content"
 		return r.wrong(path, err)
 	default:
 		return fmt.Errorf("%s of rpc-repo %s: %w", path, r, err)
