@@ -22,8 +22,8 @@ type Backend interface {
 	// which is empty for one that has not. Where it has that tag still, the error wraps
 	// [ErrNotChanged]. The new tag is empty if the place knows none.
 	GetChanged(ctx context.Context, path, tag string) (body io.ReadCloser, newTag string, err error)
-	// GetRange opens size bytes of a file, from offset on. A server that does not know how to is an error
-	// that wraps [ErrNoRanges].
+	// GetRange opens size bytes of a file, from offset on. Of one that ends before, fewer come, or the error
+	// wraps [ErrShort]. A server that does not know how to is an error that wraps [ErrNoRanges].
 	GetRange(ctx context.Context, path string, offset, size int64) (io.ReadCloser, error)
 	// Stat returns the size of a file in bytes.
 	Stat(ctx context.Context, path string) (int64, error)
@@ -35,8 +35,12 @@ type Backend interface {
 // ErrNotChanged says that a file is still the one that was read before.
 var ErrNotChanged = errors.New("not changed")
 
-// ErrNoRanges says that a server only sends files whole.
-var ErrNoRanges = errors.New("the server sends files only whole")
+var (
+	// ErrNoRanges says that a server only sends files whole.
+	ErrNoRanges = errors.New("the server sends files only whole")
+	// ErrShort says that a file ends before a range of it begins.
+	ErrShort = errors.New("the file ends before that")
+)
 
 // A FileInfo describes a file of a [Writer].
 type FileInfo struct {

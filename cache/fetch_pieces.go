@@ -69,15 +69,15 @@ func (r *Repo) stretches(st *store.Store, b store.Blob, pieces content, tell fun
 func (r *Repo) blobRange(ctx context.Context, b store.Blob, offset, size int64, tell func(int64)) (raw []byte, err error) {
 	err = r.transfer(ctx, func() error {
 		body, err := r.backend.GetRange(ctx, blobPath(b), offset, size)
-		if err != nil {
-			return r.missing("blob "+b.Digest.Encoded(), err)
+		if err == nil {
+			defer body.Close()
+			raw = make([]byte, size)
+			_, err = io.ReadFull(&counted{body, tell}, raw)
 		}
-		defer body.Close()
-		raw = make([]byte, size)
-		if _, err = io.ReadFull(&counted{body, tell}, raw); errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF {
-			return r.wrong(blobPath(b), fmt.Errorf("it ends within the %d bytes at %d", size, offset))
+		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrShort) {
+			return r.wrong(blobPath(b), fmt.Errorf("it ends before its byte %d", offset+size))
 		}
-		return err
+		return r.missing("blob "+b.Digest.Encoded(), err)
 	})
 	return raw, err
 }

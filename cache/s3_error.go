@@ -28,6 +28,8 @@ func (b *bucket) failed(ctx context.Context, name string, err error) error {
 		what = fs.ErrNotExist
 	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusNotFound:
 		what = fmt.Errorf("%w: %w%s", ErrUnreachable, answer, b.refusalHint(answer.Code)) // it is not a file that was not found
+	case answer.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		what = ErrShort
 	case answer.StatusCode == http.StatusNotModified:
 		what = ErrNotChanged
 	case answer.StatusCode == http.StatusPreconditionFailed:

@@ -142,3 +142,34 @@ func remove(t *testing.T, pattern string) {
 		}
 	}
 }
+
+// Large content that was cut off, or changed, on the server is refused, and nothing of it is in the store.
+func TestPiecesOfWrongContent(t *testing.T) {
+	content := noise(1, 9<<20)
+	for name, change := range map[string]func(string) string{
+		"cut off":      func(s string) string { return s[:5<<20] },
+		"cut off late": func(s string) string { return s[:9<<20-1] },
+		"flipped":      func(s string) string { return s[:7<<20] + string(s[7<<20]^1) + s[7<<20+1:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, st, to := t.TempDir(), openStore(t), openStore(t)
+			rel := images(t, st, "r1", content)
+			push(t, openRepo(t, dir, cache.Options{}), st, rel, cache.PushOptions{})
+			file := glob(t, filepath.Join(dir, "cache/v1/blob/*"))[0]
+			if err := errors.Join(os.Remove(file), os.WriteFile(file, []byte(change(content)), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			for _, url := range []string{dir, serve(t, dir)} {
+				_, err := openRepo(t, url, cache.Options{}).Pull(t.Context(), to, rel, nil)
+				var wrong *cache.WrongError
+				if !errors.As(err, &wrong) || !strings.Contains(wrong.Path, "cache/v1/blob/") {
+					t.Errorf("%s: %v, want a *cache.WrongError of the content", url, err)
+				}
+				if to.HasBlob(store.HashBlob([]byte(content))) {
+					t.Error("it is in the store")
+				}
+				wantNothingWrong(t, to, rel.Items[0])
+			}
+		})
+	}
+}

@@ -141,7 +141,7 @@ func (w *web) do(ctx context.Context, method, name string, header http.Header) (
 		req.Header = header
 		header.Set("Cache-Control", "no-cache") // of a proxy between: pointers move
 		resp, after, err := w.once(req)
-		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotChanged) || ctx.Err() != nil {
+		if err == nil || answered(err) || ctx.Err() != nil {
 			return resp, err
 		}
 		if try == w.tries || after < 0 {
@@ -154,6 +154,11 @@ func (w *web) do(ctx context.Context, method, name string, header http.Header) (
 			wait *= 3
 		}
 	}
+}
+
+// answered reports whether an error is what the server has to say of the file.
+func answered(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotChanged) || errors.Is(err, ErrShort)
 }
 
 // once sends one request. After an error, it returns how long the server asks to be left alone; less
@@ -185,6 +190,8 @@ func (w *web) once(req *http.Request) (*http.Response, time.Duration, error) {
 		return resp, 0, nil
 	case code == http.StatusNotModified:
 		err = fmt.Errorf("%s: %w", req.URL.Redacted(), ErrNotChanged)
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		err = fmt.Errorf("%s: %w", req.URL.Redacted(), ErrShort)
 	case code == http.StatusNotFound, code == http.StatusGone:
 		err = fmt.Errorf("%s: %w", req.URL.Redacted(), fs.ErrNotExist)
 	default:

@@ -415,6 +415,17 @@ func (s suite) ranges(t *testing.T) {
 			t.Errorf("get %d bytes at %d: %d others, %v", size, offset, len(got), err)
 		}
 	}
+	body, err := s.r.GetRange(t.Context(), "range/file", 6<<20, 10)
+	if err == nil {
+		var got []byte
+		got, err = io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err == nil && len(got) == 0 {
+			err = cache.ErrShort
+		}
+	}
+	if !errors.Is(err, cache.ErrShort) || errors.Is(err, cache.ErrUnreachable) {
+		t.Errorf("get what is behind the end: %v, want cache.ErrShort, or nothing", err)
+	}
 	if _, err := s.r.GetRange(t.Context(), "range/none", 0, 1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("get a range: %v, want fs.ErrNotExist", err)
 	}
