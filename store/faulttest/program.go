@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Program is what a test lets fail at each of its calls.
+// A Program is what a test lets fail at each of its calls, in runs side by side.
 type Program struct {
 	// Setup makes what one run works on, and returns its folder.
 	Setup func(t *testing.T) (dir string)
