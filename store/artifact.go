@@ -259,13 +259,12 @@ func (s *Store) relyOnTree(name string) bool {
 	if t, err := changed(used(name)); err == nil && t >= s.start {
 		return true
 	}
-	err := s.touches.during(func() error {
+	return relied(s.touches.during(func() error {
 		if _, err := os.Stat(name); err != nil {
 			return err
 		}
 		return os.WriteFile(used(name), nil, 0o644)
-	})
-	return !errors.Is(err, fs.ErrNotExist)
+	}))
 }
 
 func (s *Store) makeTree(id ArtifactID, name string, unpack func(m *Manifest, dir string) error) error {

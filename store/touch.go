@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -80,14 +81,19 @@ func (s *Store) rely(name string) (bool, error) {
 	return err == nil && s.relyOn(name, t), err
 }
 
-// relyOn is rely for an object whose time of change is known. Of an object that may not be touched,
-// in a store that belongs to somebody else, gc cannot know that we rely on it.
+// relyOn is rely for an object whose time of change is known.
 func (s *Store) relyOn(name string, changed int64) bool {
 	if changed >= s.start {
 		return true
 	}
-	err := s.touches.during(func() error { return touch(name) })
-	return !errors.Is(err, unix.ENOENT)
+	return relied(s.touches.during(func() error { return touch(name) }))
+}
+
+// relied reports whether an object is there after a touch ended with err. Of one that may not be touched, in a
+// store that belongs to somebody else, gc cannot know that we rely on it. What cannot be touched for another
+// reason counts as gone: a gc that can may come.
+func relied(err error) bool {
+	return err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS)
 }
 
 // touch sets the time of change to now.
