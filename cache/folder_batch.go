@@ -11,7 +11,7 @@ import (
 	"path"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/rcbops/rpcbuild/store"
 )
 
 // A batch is files whose content is not durable yet. One sync of the file system stands for one a
@@ -65,7 +65,7 @@ func (f *folder) settle() error {
 	f.mu.Lock()
 	root := f.root
 	f.mu.Unlock()
-	err := syncFileSystem(root)
+	err := store.SyncFileSystem(f.dir)
 	for _, b := range files {
 		if err == nil {
 			err = f.name(root, b.temp, b.name, true)
@@ -83,18 +83,6 @@ func (f *folder) settle() error {
 func removeTemp(root *os.Root, temp string) error {
 	if err := root.Remove(temp); !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	return nil
-}
-
-func syncFileSystem(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("sync the file system: %w", err)
 	}
 	return nil
 }

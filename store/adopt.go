@@ -67,11 +67,10 @@ func (s *Store) settle(files []Verified) error {
 	return s.sync(slices.Collect(maps.Keys(dirs)))
 }
 
-// sync makes files or folders of the store durable. From some dozens on, syncing the whole file system
-// costs less than a journal commit each.
+// sync makes files or folders of the store durable, many of them at once.
 func (s *Store) sync(paths []string) error {
 	if len(paths) > 32 {
-		return syncFileSystem(s.dir)
+		return SyncFileSystem(s.dir)
 	}
 	for _, p := range paths {
 		if err := syncDir(p); err != nil {
