@@ -27,11 +27,8 @@ func TestMain(m *testing.M) {
 // open makes a sandbox on the machine's own root, of which only programs are used.
 func open(t *testing.T) *Sandbox {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("a sandbox needs root")
-	}
-	if _, err := os.Stat("/usr/sbin/init.lxc"); err != nil {
-		t.Skip("a sandbox needs the Debian package lxc")
+	if err := Check(); err != nil {
+		t.Skip(err)
 	}
 	// Overlays do not nest on every file system, so the changes lie where the lower tree does.
 	scratch, err := os.MkdirTemp("/var/tmp", "sandbox")

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/rcbops/rpcbuild/derive"
+	"github.com/rcbops/rpcbuild/derive/sandbox/sandboxtest"
 	"github.com/rcbops/rpcbuild/store"
 )
 
@@ -20,12 +21,7 @@ import (
 // and returns the archive.
 func build(t *testing.T, url string, pin Pin) (archive string, err error) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("a sandbox needs root")
-	}
-	if _, err := os.Stat("/usr/sbin/init.lxc"); err != nil {
-		t.Skip("a sandbox needs the Debian package lxc")
-	}
+	sandboxtest.Need(t)
 	dir, err := os.MkdirTemp("/var/tmp", "git-build") // overlays do not nest on every file system
 	if err != nil {
 		t.Fatal(err)

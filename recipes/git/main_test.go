@@ -8,20 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rcbops/rpcbuild/derive/sandbox"
+	"github.com/rcbops/rpcbuild/derive/sandbox/sandboxtest"
 )
 
-// TestMain lets this binary play rpcbuild's hidden verb.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "sandbox" {
-		if err := sandbox.Main(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
 
 // git runs git in dir, for an author and at a time that never change.
 func git(t *testing.T, dir string, args ...string) string {

@@ -18,17 +18,17 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/rcbops/rpcbuild/derive"
-	"github.com/rcbops/rpcbuild/derive/sandbox"
+	"github.com/rcbops/rpcbuild/derive/sandbox/sandboxtest"
 	"github.com/rcbops/rpcbuild/store"
 )
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
 
 // chroot returns a root file system with Python, pip and venv: that of RPCBUILD_TEST_CHROOT, or the
 // machine's own.
 func chroot(t *testing.T) string {
 	t.Helper()
-	if err := sandbox.Check(); err != nil {
-		t.Skip(err)
-	}
+	sandboxtest.Need(t)
 	if dir := os.Getenv("RPCBUILD_TEST_CHROOT"); dir != "" {
 		return dir
 	}
