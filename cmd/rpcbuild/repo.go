@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -168,20 +167,7 @@ func (o *repoVerifyOptions) report(a *app, r *cache.Repo, checked []cache.Verdic
 			bad = append(bad, jsonVerdict{Name: v.Item.Name, Kind: v.Item.Kind, Drv: v.Item.Drv, Artifact: v.Item.Artifact, State: v.State, Reason: v.Reason})
 		}
 	}
-	if o.json {
-		j := newJSONLines(a.out)
-		for _, v := range bad {
-			j.write(v)
-		}
-		j.write(sum)
-		return errors.Join(j.err, sum.err())
-	}
-	tw := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	for _, v := range bad {
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", v.State, v.Name, oneLine(v.Reason))
-	}
-	fmt.Fprintf(tw, "%s: %d present, %d missing, %d wrong\n", r, sum.Present, sum.Missing, sum.Wrong)
-	return errors.Join(tw.Flush(), sum.err())
+	return errors.Join(a.printVerdicts(bad, sum, o.json), sum.err())
 }
 
 type repoRepairOptions struct {

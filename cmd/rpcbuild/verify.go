@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,11 +90,7 @@ func (o *verifyOptions) run(ctx context.Context, a *app, args []string) error {
 	for _, v := range verdicts {
 		sum.add(v.State)
 	}
-	print := o.print
-	if o.json {
-		print = o.printJSON
-	}
-	if err := print(a, verdicts, sum); err != nil {
+	if err := a.printVerdicts(verdicts, sum, o.json); err != nil {
 		return err
 	}
 	return errors.Join(sum.err(), reported)
@@ -132,24 +127,24 @@ func (s *jsonVerified) err() error {
 	}
 }
 
-func (o *verifyOptions) printJSON(a *app, verdicts []jsonVerdict, sum jsonVerified) error {
-	j := newJSONLines(a.out)
-	for _, v := range verdicts {
-		j.write(v)
-	}
-	j.write(sum)
-	return j.err
-}
-
-func (o *verifyOptions) print(a *app, verdicts []jsonVerdict, sum jsonVerified) error {
-	tw := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	for _, v := range verdicts {
-		line := fmt.Sprintf("%s\t%s", v.State, v.Name)
-		if v.Reason != "" {
-			line += "\t" + oneLine(v.Reason)
+// printVerdicts prints what a verify or a repair found, as JSON or as a table.
+func (a *app) printVerdicts(verdicts []jsonVerdict, sum jsonVerified, json bool) error {
+	if json {
+		j := newJSONLines(a.out)
+		for _, v := range verdicts {
+			j.write(v)
 		}
-		fmt.Fprintln(tw, line)
+		j.write(sum)
+		return j.err
 	}
-	fmt.Fprintf(tw, "%s: %d present, %d missing, %d wrong\n", sum.Release, sum.Present, sum.Missing, sum.Wrong)
-	return tw.Flush()
+	return a.table(func(row func(...any)) {
+		for _, v := range verdicts {
+			if v.Reason == "" {
+				row(v.State, v.Name)
+			} else {
+				row(v.State, v.Name, oneLine(v.Reason))
+			}
+		}
+		row(fmt.Sprintf("%s: %d present, %d missing, %d wrong", sum.Release, sum.Present, sum.Missing, sum.Wrong))
+	})
 }
