@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -73,25 +74,15 @@ func (c *copying) run(ctx context.Context, entries []Entry) (err error) {
 	settling := new(errgroup.Group) // one batch at a time
 	settling.SetLimit(1)
 	g, ctx := errgroup.WithContext(ctx)
-	work := make(chan *Entry)
-	g.Go(func() error {
-		defer close(work)
-		for i := range entries {
-			if !entries[i].HasContent() {
-				continue
-			}
-			select {
-			case work <- &entries[i]:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
+	var next atomic.Int64 // of the entries: whoever is free takes one
 	for range 2 * runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
 			buf := make([]byte, copyBuffer)
-			for e := range work {
+			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
+				e := &entries[i]
+				if !e.HasContent() {
+					continue
+				}
 				if err := c.copy(ctx, e, buf); err != nil {
 					return fmt.Errorf("%s: %w", e.Path, err)
 				}

@@ -4,27 +4,33 @@ go build -o "$dir/storebench" ./testdata/bench/storebench
 
 nixroot() { env NIX_STORE_DIR="$dir/nix/store" NIX_STATE_DIR="$dir/nix/state" NIX_LOG_DIR="$dir/nix/log" NIX_CONFIG='build-users-group =' "$@" 2>>"$dir/log"; }
 nixcopy() { nixroot nix --extra-experimental-features nix-command copy --no-check-sigs --to "file://$dir/nixcache?compression=zstd" "$dir/nix/store/"*-bigtree; }
-# aside PATH... makes room for a run, without removing what is there: for minutes after, ext4 looks again and again, for
-# each new file, at each inode that was freed (recently_deleted).
-aside() { mkdir -p "$dir/aside"; for p; do if [[ -e $p ]]; then mv "$p" "$(mktemp -d "$dir/aside/XXXXXX")"; fi; done; sync; }
+# aside RESULT INPUT... makes room for a run, without removing what is there: for minutes after, ext4 looks again and again,
+# for each new file, at each inode that was freed (recently_deleted). Of what is in memory, only the inputs stay.
+aside() {
+	mkdir -p "$dir/aside"
+	if [[ -e $1 ]]; then mv "$1" "$(mktemp -d "$dir/aside/XXXXXX")"; fi
+	sync
+	echo 1 >/proc/sys/vm/drop_caches
+	find "${@:2}" -type f -print0 | xargs -0 cat >/dev/null
+}
 export -f nixroot nixcopy aside
 
 if wanted S6 S7 S8 && have nix-store 'S6 S7 S8'; then
 	# 89,000 files of this machine's /usr, 2.3 GB: see treebench/generate.go.
 	"$dir/treebench" generate "$dir/bigtree" 89000 2400000000 >>"$dir/log"
-	ours=$(median 'aside "$dir/trees"' '"$rpcbuild" store add "$dir/bigtree" --store "$dir/trees" >>"$dir/log" 2>&1')
-	peer=$(median 'aside "$dir/nix"' 'nixroot nix-store --add "$dir/bigtree" >>"$dir/log"')
+	ours=$(median 'aside "$dir/trees" "$dir/bigtree"' '"$rpcbuild" store add "$dir/bigtree" --store "$dir/trees" >>"$dir/log" 2>&1')
+	peer=$(median 'aside "$dir/nix" "$dir/bigtree"' 'nixroot nix-store --add "$dir/bigtree" >>"$dir/log"')
 	row S6 'add 89,000 files, 2.3 GB, to the store' nix-store "$ours" "$peer"
 
 	tree=$("$dir/treebench" add "$dir/trees" "$dir/bigtree")
 	export tree
 	push='"$dir/treebench" push "$dir/trees" "$dir/treerepo" "$tree" >>"$dir/log"'
-	ours=$(median 'aside "$dir/treerepo"' "$push")
-	peer=$(median 'aside "$dir/nixcache"' nixcopy)
+	ours=$(median 'aside "$dir/treerepo" "$dir/trees/blob"' "$push")
+	peer=$(median 'aside "$dir/nixcache" "$dir/nix/store"' nixcopy)
 	row S7 'push them, compressed' 'nix copy' "$ours" "$peer"
 	if have restic S7; then
 		export RESTIC_PASSWORD=bench RESTIC_REPOSITORY=$dir/restic
-		peer=$(runs=1 median 'aside "$dir/restic"; restic init >>"$dir/log"; sync' 'restic backup --no-cache "$dir/bigtree" >>"$dir/log"')
+		peer=$(runs=1 median 'aside "$dir/restic" "$dir/bigtree"; restic init >>"$dir/log"; sync' 'restic backup --no-cache "$dir/bigtree" >>"$dir/log"')
 		row S7 'the same' 'restic backup' "$ours" "$peer"
 	fi
 	ours=$(warmup=1 median true "$push")
