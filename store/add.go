@@ -76,6 +76,10 @@ func (c *copying) run(ctx context.Context, entries []Entry) (err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64 // of the entries: whoever is free takes one
 	for range 2 * runtime.GOMAXPROCS(0) {
+		dir, err := os.MkdirTemp(c.to, "") // of its own: names are made in a folder one after the other
+		if err != nil {
+			return err
+		}
 		g.Go(func() error {
 			buf := make([]byte, copyBuffer)
 			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
@@ -83,7 +87,7 @@ func (c *copying) run(ctx context.Context, entries []Entry) (err error) {
 				if !e.HasContent() {
 					continue
 				}
-				if err := c.copy(ctx, e, buf); err != nil {
+				if err := c.copy(ctx, e, dir, buf); err != nil {
 					return fmt.Errorf("%s: %w", e.Path, err)
 				}
 				if batch := c.full(); batch != nil {
@@ -111,8 +115,8 @@ func (c *copying) full() []Verified {
 	return batch
 }
 
-// copy copies a file, unless the store has its content, and says in e what that is.
-func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
+// copy copies a file by way of the folder dir, unless the store has its content, and says in e what that is.
+func (c *copying) copy(ctx context.Context, e *Entry, dir string, buf []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
 	defer f.Close()
 	n, err := io.ReadFull(f, buf)
 	if err == nil {
-		return c.copyLarge(ctx, e, f, buf)
+		return c.copyLarge(ctx, e, f, dir, buf)
 	}
 	if err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
@@ -133,7 +137,7 @@ func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
 	if !c.claim(b) {
 		return nil
 	}
-	name := filepath.Join(c.to, b.Digest.Encoded())
+	name := filepath.Join(dir, b.Digest.Encoded())
 	if err := os.WriteFile(name, buf[:n], 0o444); err != nil {
 		return err
 	}
@@ -142,8 +146,8 @@ func (c *copying) copy(ctx context.Context, e *Entry, buf []byte) error {
 }
 
 // copyLarge copies a file whose first bytes were read, and hashes it on the way.
-func (c *copying) copyLarge(ctx context.Context, e *Entry, f *os.File, first []byte) error {
-	out, err := os.CreateTemp(c.to, "large")
+func (c *copying) copyLarge(ctx context.Context, e *Entry, f *os.File, dir string, first []byte) error {
+	out, err := os.CreateTemp(dir, "large")
 	if err != nil {
 		return err
 	}
