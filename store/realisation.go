@@ -44,18 +44,20 @@ func (e *ConflictError) Error() string {
 func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 	found := make(map[DrvID][]ArtifactID, len(drvs))
 	err := s.view(func(ix index) error {
-		for _, drv := range drvs {
-			for _, id := range ix.realised(drv) {
-				there, err := s.rely(s.statementPath(drv, id))
-				if err != nil {
-					return fmt.Errorf("look up derivation %s: %w", drv, err)
-				}
-				if there {
-					found[drv] = append(found[drv], id)
+		return s.relyOnMany(func(rely func(string) (bool, error)) error {
+			for _, drv := range drvs {
+				for _, id := range ix.realised(drv) {
+					there, err := rely(s.statementPath(drv, id))
+					if err != nil {
+						return fmt.Errorf("look up derivation %s: %w", drv, err)
+					}
+					if there {
+						found[drv] = append(found[drv], id)
+					}
 				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	return found, err
 }
@@ -64,16 +66,17 @@ func (s *Store) Lookup(drvs []DrvID) (map[DrvID][]ArtifactID, error) {
 func (s *Store) HasAll(ids []ArtifactID) (map[ArtifactID]bool, error) {
 	has := make(map[ArtifactID]bool, len(ids))
 	err := s.view(func(ix index) error {
-		for _, id := range ids {
-			if !ix.hasArtifact(id) {
-				continue
+		return s.relyOnMany(func(rely func(string) (bool, error)) (err error) {
+			for _, id := range ids {
+				if !ix.hasArtifact(id) {
+					continue
+				}
+				if has[id], err = rely(s.fanout(artifactDir, id.String())); err != nil {
+					return fmt.Errorf("look for artifact %s: %w", id, err)
+				}
 			}
-			var err error
-			if has[id], err = s.rely(s.fanout(artifactDir, id.String())); err != nil {
-				return fmt.Errorf("look for artifact %s: %w", id, err)
-			}
-		}
-		return nil
+			return nil
+		})
 	})
 	return has, err
 }

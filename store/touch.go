@@ -38,14 +38,27 @@ func (t *touches) close() error {
 	return t.file.Close()
 }
 
+// hold keeps gc from removing anything until release is called, which must be milliseconds later.
+func (t *touches) hold() error {
+	t.Lock()
+	err := flock(t.file, unix.LOCK_SH)
+	if err != nil {
+		t.Unlock()
+	}
+	return err
+}
+
+func (t *touches) release() {
+	flock(t.file, unix.LOCK_UN)
+	t.Unlock()
+}
+
 // during calls fn while gc removes nothing.
 func (t *touches) during(fn func() error) error {
-	t.Lock()
-	defer t.Unlock()
-	if err := flock(t.file, unix.LOCK_SH); err != nil {
+	if err := t.hold(); err != nil {
 		return err
 	}
-	defer flock(t.file, unix.LOCK_UN)
+	defer t.release()
 	return fn()
 }
 
@@ -73,12 +86,37 @@ func flock(f *os.File, how int) error {
 
 // rely reports whether the object at name is there, and keeps gc from it while this session lives. An
 // error says that nobody can tell.
-func (s *Store) rely(name string) (bool, error) {
-	t, err := changed(name)
-	if gone(err) {
-		return false, nil
-	}
-	return err == nil && s.relyOn(name, t), err
+func (s *Store) rely(name string) (there bool, err error) {
+	err = s.relyOnMany(func(rely func(string) (bool, error)) error {
+		there, err = rely(name)
+		return err
+	})
+	return there, err
+}
+
+// relyOnMany calls fn with a rely that takes the lock once for all that is touched.
+func (s *Store) relyOnMany(fn func(rely func(name string) (bool, error)) error) error {
+	held := false
+	defer func() {
+		if held {
+			s.touches.release()
+		}
+	}()
+	return fn(func(name string) (bool, error) {
+		switch t, err := changed(name); {
+		case gone(err):
+			return false, nil
+		case err != nil || t >= s.start:
+			return err == nil, err
+		}
+		if !held {
+			if err := s.touches.hold(); err != nil {
+				return relied(err), nil
+			}
+			held = true
+		}
+		return relied(touch(name)), nil
+	})
 }
 
 // relyOn is rely for an object whose time of change is known.
