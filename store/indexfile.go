@@ -108,7 +108,12 @@ func (h *indexHandle) openToRead() error {
 	return h.open(&bbolt.Options{ReadOnly: true})
 }
 
-func (h *indexHandle) unlock() error { return flock(h.file, unix.LOCK_UN) }
+// unlock lets others write. Where the lock cannot be given up, it goes with the file.
+func (h *indexHandle) unlock() {
+	if err := flock(h.file, unix.LOCK_UN); err != nil {
+		h.close()
+	}
+}
 
 func (h *indexHandle) close() error {
 	if h.db == nil {
@@ -126,7 +131,7 @@ func (h *indexHandle) use(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// bbolt's own Close may wait for a mutex that the panic left, and its map keeps the file open.
-			h.unlock()
+			flock(h.file, unix.LOCK_UN)
 			h.file.Close()
 			h.db = nil
 			err = &IndexError{h.name, fmt.Errorf("%v", p)}
