@@ -66,14 +66,13 @@ type itemRow struct {
 	Published []string // paths
 }
 
-// writePages makes the pages of what rel is made of, and of all releases.
-func (p *push) writePages(ctx context.Context, rel Release) error {
-	now := time.Now()
+// writeReleasePage makes the page of what rel is made of.
+func (p *push) writeReleasePage(ctx context.Context, rel Release) error {
 	known, err := p.newest(ctx)
 	if err != nil {
 		return err
 	}
-	view := releaseView{Release: rel, Pushed: now}
+	view := releaseView{Release: rel, Pushed: time.Now()}
 	if key := p.Repo.opts.Key; key != nil {
 		view.Signer = key.Public().String()
 	}
@@ -85,32 +84,42 @@ func (p *push) writePages(ctx context.Context, rel Release) error {
 		view.Size += row.Size
 		view.Rows = append(view.Rows, row)
 	}
-	if err := p.writePage(ctx, releasePage(rel.Name), "release", view); err != nil {
-		return err
-	}
-	all := indexView{Releases: []releaseRow{{rel.Name, now}}, Artifacts: len(known.rows)}
-	for _, r := range known.rows {
-		all.Size += r.size
-	}
-	err = p.to.List(ctx, root+"release", func(f FileInfo) error {
-		if name := path.Base(f.Path); name != rel.Name {
-			all.Releases = append(all.Releases, releaseRow{name, f.Time})
-		}
-		return nil
-	})
+	text, err := page("release", view)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(all.Releases, func(a, b releaseRow) int { return b.Pushed.Compare(a.Pushed) })
-	return p.writePage(ctx, indexPage, "index", all)
+	return p.to.Replace(ctx, releasePage(rel.Name), bytes.NewReader(text))
 }
 
-func (p *push) writePage(ctx context.Context, name, template string, view any) error {
+// updateIndexPage makes the page of all releases. Of two pushes, the last one to get here finds both.
+func (p *push) updateIndexPage(ctx context.Context) error {
+	return p.to.Update(ctx, indexPage, indexLimit, func([]byte) ([]byte, error) {
+		known, err := p.newest(ctx)
+		if err != nil {
+			return nil, err
+		}
+		view := indexView{Artifacts: len(known.rows)}
+		for _, r := range known.rows {
+			view.Size += r.size
+		}
+		err = p.to.List(ctx, root+"release", func(f FileInfo) error {
+			view.Releases = append(view.Releases, releaseRow{path.Base(f.Path), f.Time})
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(view.Releases, func(a, b releaseRow) int { return b.Pushed.Compare(a.Pushed) })
+		return page("index", view)
+	})
+}
+
+func page(template string, view any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := pageTemplates.ExecuteTemplate(&b, template, view); err != nil {
-		return fmt.Errorf("make page %s: %w", name, err)
+		return nil, fmt.Errorf("make page: %w", err)
 	}
-	return p.to.Replace(ctx, name, &b)
+	return b.Bytes(), nil
 }
 
 // itemRow returns what there is to say of an item.

@@ -105,6 +105,30 @@ func TestPagesEscape(t *testing.T) {
 	}
 }
 
+// Of jobs that push releases at the same time, wherever to, the page of all has all.
+func TestIndexPageOfPushersAtOnce(t *testing.T) {
+	for name, begin := range remotes(t) {
+		t.Run(name, func(t *testing.T) {
+			at := begin(t)
+			var wg sync.WaitGroup
+			for i := range 4 {
+				st, r := openStore(t), openRepo(t, at.write, at.opts)
+				rel := cache.Release{Name: fmt.Sprintf("r%d", i), Lock: []byte("l"), Items: []cache.Item{
+					add(t, st, fmt.Sprintf("wheel/%d", i), "a", map[string]string{"f": fmt.Sprint(i)}, store.Manifest{}),
+				}}
+				wg.Go(func() { push(t, r, st, rel, cache.PushOptions{}) })
+			}
+			wg.Wait()
+			text := read(t, at.dir, "index.html")
+			for i := range 4 {
+				if want := fmt.Sprintf("releases/r%d/", i); !strings.Contains(text, want) {
+					t.Errorf("the page lacks %s", want)
+				}
+			}
+		})
+	}
+}
+
 // Of jobs that push parts of a release at the same time, the page has all.
 func TestPagesOfPushersAtOnce(t *testing.T) {
 	dir := t.TempDir()

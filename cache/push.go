@@ -141,6 +141,9 @@ func (p *push) run(ctx context.Context, rel Release) (err error) {
 	if err := p.updateRelease(ctx, rel); err != nil {
 		return err
 	}
+	if err := p.updateIndexPage(ctx); err != nil {
+		return err
+	}
 	return p.to.Flush(ctx)
 }
 

@@ -105,7 +105,7 @@ func (p *push) members(ctx context.Context, rel Release) (map[hint]bool, error) 
 }
 
 // updateRelease points the release's name at its items: they exist. What the release was made of before
-// it had this lock is kept under its own name. The pages come first: one that was not made would never be,
+// it had this lock is kept under its own name. Its page comes first: one that was not made would never be,
 // because a push of what is there does nothing.
 func (p *push) updateRelease(ctx context.Context, rel Release) error {
 	rel.sequence = keptSequence(p.kept("release", rel.Name)) + 1
@@ -135,9 +135,9 @@ func (p *push) updateRelease(ctx context.Context, rel Release) error {
 	})
 }
 
-// release makes the pages of a release, and returns the text of its file.
+// release makes the page of a release, and returns the text of its file.
 func (p *push) release(ctx context.Context, rel Release) ([]byte, error) {
-	if err := p.writePages(ctx, rel); err != nil {
+	if err := p.writeReleasePage(ctx, rel); err != nil {
 		return nil, err
 	}
 	return rel.seal(p.Repo.opts.Key)
