@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rcbops/rpcbuild/store"
@@ -28,13 +29,16 @@ func releasePage(name string) string { return path.Join(pagesDir, name, "index.h
 //go:embed pages.html
 var pagesText string
 
-var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"mb":   func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) },
-	"date": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-	// up returns a link from a release's page to a path under the web root, escaped, and of no other scheme.
-	"up":    func(path string) template.URL { return template.URL((&url.URL{Path: "../../" + path}).String()) },
-	"short": func(id fmt.Stringer) string { return id.String()[:12] },
-}).Parse(pagesText))
+// pageTemplates are parsed when the first page is made, and not in each program that only reads.
+var pageTemplates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"mb":   func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) },
+		"date": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+		// up returns a link from a release's page to a path under the web root, escaped, and of no other scheme.
+		"up":    func(path string) template.URL { return template.URL((&url.URL{Path: "../../" + path}).String()) },
+		"short": func(id fmt.Stringer) string { return id.String()[:12] },
+	}).Parse(pagesText))
+})
 
 // An indexView is what the page of all releases says.
 type indexView struct {
@@ -116,7 +120,7 @@ func (p *push) updateIndexPage(ctx context.Context) error {
 
 func page(template string, view any) ([]byte, error) {
 	var b bytes.Buffer
-	if err := pageTemplates.ExecuteTemplate(&b, template, view); err != nil {
+	if err := pageTemplates().ExecuteTemplate(&b, template, view); err != nil {
 		return nil, fmt.Errorf("make page: %w", err)
 	}
 	return b.Bytes(), nil
@@ -154,9 +158,5 @@ func (p *push) itemManifest(ctx context.Context, it Item) (*store.Manifest, erro
 	if i := slices.IndexFunc(p.items, func(mine *pushItem) bool { return mine.hint() == it.hint() }); i >= 0 {
 		return p.items[i].manifest, nil
 	}
-	m, err := p.store.Manifest(it.Artifact)
-	if errors.Is(err, store.ErrNotFound) {
-		return p.manifest(ctx, it.Artifact)
-	}
-	return m, err
+	return p.findManifest(ctx, it.Artifact)
 }

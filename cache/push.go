@@ -226,11 +226,7 @@ func (p *push) describe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		it.manifest, err = p.store.Manifest(it.Artifact)
-		if errors.Is(err, store.ErrNotFound) {
-			it.manifest, err = p.manifest(ctx, it.Artifact)
-		}
-		if err != nil {
+		if it.manifest, err = p.findManifest(ctx, it.Artifact); err != nil {
 			return err
 		}
 		it.derivation, err = p.store.Derivation(it.Drv)
@@ -239,6 +235,15 @@ func (p *push) describe(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// findManifest returns the manifest of an artifact, here or in rpc-repo.
+func (p *push) findManifest(ctx context.Context, id store.ArtifactID) (*store.Manifest, error) {
+	m, err := p.store.Manifest(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return p.manifest(ctx, id)
+	}
+	return m, err
 }
 
 // each runs fn for every item, several at a time.
